@@ -1,0 +1,179 @@
+//! What can go wrong in the KMS: one variant per AWS exception.
+
+use std::fmt;
+
+use crate::kms::KeyState;
+
+/// One variant per AWS exception, by AWS' names less `Exception`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KmsError {
+    /// The caller may not do this with this key.
+    AccessDenied { message: String },
+    /// Such a thing exists.
+    AlreadyExists { message: String },
+    /// Another change is under way.
+    Conflict { message: String },
+    /// The service, or what it depends on, did not answer in time.
+    DependencyTimeout { message: String },
+    /// The key is disabled.
+    Disabled { key: String },
+    /// It would have succeeded, but `DryRun` was set.
+    DryRunOperation,
+    /// The blob was made under another key than the one named.
+    IncorrectKey { message: String },
+    /// Not an alias name that may be used here.
+    InvalidAliasName { message: String },
+    /// Not an ARN.
+    InvalidArn { message: String },
+    /// The blob does not open. AWS sends no message with it, and neither do we: it would be an oracle.
+    InvalidCiphertext,
+    /// The key's usage or spec does not fit the operation.
+    InvalidKeyUsage { message: String },
+    /// Not a marker that a listing gave.
+    InvalidMarker { message: String },
+    /// A fault of ours: the database, the audit log, a broken invariant.
+    Internal { message: String },
+    /// The key's store is out of reach.
+    KeyUnavailable { message: String },
+    /// The key's state does not allow this.
+    InvalidState { key: String, state: KeyState },
+    /// Over a limit.
+    LimitExceeded { message: String },
+    /// Not a key policy.
+    MalformedPolicyDocument { message: String },
+    /// No such key, alias or material.
+    NotFound { message: String },
+    /// Not tags that may be set.
+    Tag { message: String },
+    /// This key cannot do that.
+    UnsupportedOperation { message: String },
+    /// A field is missing, too long, or not of its form.
+    Validation { message: String },
+}
+
+/// What a KMS error means to someone who wants to read a file: decides errno and exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyTrouble {
+    /// Policy or grants say no.
+    Denied,
+    /// The key is disabled.
+    Disabled,
+    /// Something broke inside the service.
+    Internal,
+    /// No such key, or no material in it.
+    Missing,
+    /// The blob does not open under this key: the file was changed, or is another volume's.
+    Rejected,
+    /// The key is pending deletion, or deleted.
+    Revoked,
+    /// The service does not answer.
+    Unreachable,
+}
+
+impl KmsError {
+    /// What this means to someone who wants to read a file.
+    pub fn trouble(&self) -> KeyTrouble {
+        match self {
+            Self::AccessDenied { .. } => KeyTrouble::Denied,
+            Self::Disabled { .. } => KeyTrouble::Disabled,
+            Self::InvalidState { state, .. } => match state {
+                KeyState::PendingDeletion | KeyState::PendingReplicaDeletion => KeyTrouble::Revoked,
+                KeyState::Disabled => KeyTrouble::Disabled,
+                KeyState::PendingImport => KeyTrouble::Missing,
+                KeyState::Creating
+                | KeyState::Enabled
+                | KeyState::Unavailable
+                | KeyState::Updating => KeyTrouble::Unreachable,
+            },
+            Self::NotFound { .. } | Self::InvalidArn { .. } | Self::InvalidAliasName { .. } => {
+                KeyTrouble::Missing
+            }
+            Self::IncorrectKey { .. } | Self::InvalidCiphertext | Self::InvalidKeyUsage { .. } => {
+                KeyTrouble::Rejected
+            }
+            Self::DependencyTimeout { .. } | Self::KeyUnavailable { .. } => KeyTrouble::Unreachable,
+            Self::AlreadyExists { .. }
+            | Self::Conflict { .. }
+            | Self::DryRunOperation
+            | Self::InvalidMarker { .. }
+            | Self::Internal { .. }
+            | Self::LimitExceeded { .. }
+            | Self::MalformedPolicyDocument { .. }
+            | Self::Tag { .. }
+            | Self::UnsupportedOperation { .. }
+            | Self::Validation { .. } => KeyTrouble::Internal,
+        }
+    }
+
+    /// AWS' name of the exception, as in `__type`.
+    pub fn exception(&self) -> &'static str {
+        match self {
+            Self::AccessDenied { .. } => "AccessDeniedException",
+            Self::AlreadyExists { .. } => "AlreadyExistsException",
+            Self::Conflict { .. } => "ConflictException",
+            Self::DependencyTimeout { .. } => "DependencyTimeoutException",
+            Self::Disabled { .. } => "DisabledException",
+            Self::DryRunOperation => "DryRunOperationException",
+            Self::IncorrectKey { .. } => "IncorrectKeyException",
+            Self::InvalidAliasName { .. } => "InvalidAliasNameException",
+            Self::InvalidArn { .. } => "InvalidArnException",
+            Self::InvalidCiphertext => "InvalidCiphertextException",
+            Self::InvalidKeyUsage { .. } => "InvalidKeyUsageException",
+            Self::InvalidMarker { .. } => "InvalidMarkerException",
+            Self::Internal { .. } => "KMSInternalException",
+            Self::KeyUnavailable { .. } => "KeyUnavailableException",
+            Self::InvalidState { .. } => "KMSInvalidStateException",
+            Self::LimitExceeded { .. } => "LimitExceededException",
+            Self::MalformedPolicyDocument { .. } => "MalformedPolicyDocumentException",
+            Self::NotFound { .. } => "NotFoundException",
+            Self::Tag { .. } => "TagException",
+            Self::UnsupportedOperation { .. } => "UnsupportedOperationException",
+            Self::Validation { .. } => "ValidationException",
+        }
+    }
+}
+
+impl fmt::Display for KmsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AccessDenied { message }
+            | Self::AlreadyExists { message }
+            | Self::Conflict { message }
+            | Self::DependencyTimeout { message }
+            | Self::IncorrectKey { message }
+            | Self::InvalidAliasName { message }
+            | Self::InvalidArn { message }
+            | Self::InvalidKeyUsage { message }
+            | Self::InvalidMarker { message }
+            | Self::Internal { message }
+            | Self::KeyUnavailable { message }
+            | Self::LimitExceeded { message }
+            | Self::MalformedPolicyDocument { message }
+            | Self::NotFound { message }
+            | Self::Tag { message }
+            | Self::UnsupportedOperation { message }
+            | Self::Validation { message } => f.write_str(message),
+            Self::Disabled { key } => write!(f, "{key} is disabled."),
+            Self::DryRunOperation => {
+                f.write_str("The request would have succeeded, but the DryRun option is set.")
+            }
+            Self::InvalidCiphertext => Ok(()),
+            Self::InvalidState { key, state } => write!(f, "{key} is {}.", state_words(*state)),
+        }
+    }
+}
+
+impl std::error::Error for KmsError {}
+
+/// AWS' words for a state in `KMSInvalidStateException`.
+fn state_words(state: KeyState) -> &'static str {
+    match state {
+        KeyState::Creating => "creating",
+        KeyState::Enabled => "enabled",
+        KeyState::Disabled => "disabled",
+        KeyState::PendingImport => "pending import",
+        KeyState::PendingDeletion | KeyState::PendingReplicaDeletion => "pending deletion",
+        KeyState::Unavailable => "unavailable",
+        KeyState::Updating => "updating",
+    }
+}

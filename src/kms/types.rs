@@ -1,0 +1,278 @@
+//! Names and identities of keys, as AWS spells them.
+
+use std::fmt;
+
+use crate::codec::{hex, unhex_array};
+
+/// A key's id: a UUID, or `mrk-` and 32 hexadecimal digits for a multi-Region key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(String);
+
+impl KeyId {
+    /// Parses an id in either form; `None` if it is neither.
+    pub fn parse(text: &str) -> Option<Self> {
+        let well_formed = match text.strip_prefix("mrk-") {
+            Some(digits) => digits.len() == 32 && digits.bytes().all(is_hex),
+            None => {
+                text.len() == 36
+                    && text.bytes().enumerate().all(|(at, b)| match at {
+                        8 | 13 | 18 | 23 => b == b'-',
+                        _ => is_hex(b),
+                    })
+            }
+        };
+        well_formed.then(|| Self(text.to_owned()))
+    }
+
+    /// A version 4 UUID (RFC 9562) made of 16 random bytes.
+    pub fn from_random(mut bytes: [u8; 16]) -> Self {
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        let digits = hex(&bytes);
+        let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
+        Self([part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-"))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_hex(byte: u8) -> bool {
+    byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A key's full name: `arn:aws:kms:REGION:ACCOUNT:key/ID`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyArn(String);
+
+impl KeyArn {
+    /// Longest ARN that fits an envelope slot, in bytes.
+    pub const LEN_MAX: usize = 152;
+
+    /// Puts an ARN together.
+    pub fn new(region: &str, account: &str, id: &KeyId) -> Self {
+        Self(format!("arn:aws:kms:{region}:{account}:key/{id}"))
+    }
+
+    /// Parses a key ARN (any partition); `None` if it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let parts: Vec<&str> = text.splitn(6, ':').collect();
+        let [arn, partition, service, _region, _account, resource] = parts.as_slice() else {
+            return None;
+        };
+        let id = resource.strip_prefix("key/")?;
+        let well_formed = *arn == "arn"
+            && partition.starts_with("aws")
+            && *service == "kms"
+            && text.len() <= Self::LEN_MAX
+            && KeyId::parse(id).is_some();
+        well_formed.then(|| Self(text.to_owned()))
+    }
+
+    /// The ARN as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The key's id.
+    pub fn key_id(&self) -> KeyId {
+        KeyId(self.0.rsplit('/').next().unwrap_or_default().to_owned())
+    }
+
+    /// The Region.
+    pub fn region(&self) -> &str {
+        self.0.split(':').nth(3).unwrap_or_default()
+    }
+
+    /// The account, 12 digits.
+    pub fn account(&self) -> &str {
+        self.0.split(':').nth(4).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for KeyArn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// `alias/` and a name: a movable pointer to a KMS key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AliasName(String);
+
+impl AliasName {
+    /// The filesystem's own service-managed key.
+    pub const FILESYSTEM: &str = "alias/aws/fs";
+
+    /// Parses an alias name; `None` if it is none. `alias/` + `[a-zA-Z0-9/_-]`, 256 in all.
+    pub fn parse(text: &str) -> Option<Self> {
+        let name = text.strip_prefix("alias/")?;
+        let well_formed = !name.is_empty()
+            && text.len() <= 256
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"/_-".contains(&b));
+        well_formed.then(|| Self(text.to_owned()))
+    }
+
+    /// Whether the alias belongs to a service (`alias/aws/...`) and may not be made or moved.
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with("alias/aws/")
+    }
+
+    /// The alias with its prefix.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AliasName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a caller may name a key by: id, ARN, alias name or alias ARN. Parsed by the KMS.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyRef(String);
+
+impl KeyRef {
+    /// Any text; a malformed one is refused by the operation, with AWS' words.
+    pub fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&KeyArn> for KeyRef {
+    fn from(arn: &KeyArn) -> Self {
+        Self(arn.0.clone())
+    }
+}
+
+impl From<&AliasName> for KeyRef {
+    fn from(alias: &AliasName) -> Self {
+        Self(alias.0.clone())
+    }
+}
+
+impl From<&KeyId> for KeyRef {
+    fn from(id: &KeyId) -> Self {
+        Self(id.0.clone())
+    }
+}
+
+impl fmt::Display for KeyRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Identity of one material of a key; 64 hexadecimal digits as text.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MaterialId(pub [u8; 32]);
+
+impl MaterialId {
+    /// Parses 64 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        unhex_array(text).map(Self)
+    }
+}
+
+impl fmt::Display for MaterialId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl fmt::Debug for MaterialId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MaterialId({self})")
+    }
+}
+
+/// A wrapped data key, or any ciphertext of the KMS. Opaque to all but the KMS that made it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct CiphertextBlob(pub Vec<u8>);
+
+impl fmt::Debug for CiphertextBlob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CiphertextBlob({} bytes)", self.0.len())
+    }
+}
+
+/// AWS' key states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KeyState {
+    /// Being made.
+    Creating,
+    /// Usable.
+    Enabled,
+    /// Refuses to be used until enabled.
+    Disabled,
+    /// Waits for imported material.
+    PendingImport,
+    /// Refuses to be used, and is destroyed at the end of its window.
+    PendingDeletion,
+    /// A primary whose replicas are pending deletion.
+    PendingReplicaDeletion,
+    /// Its key store cannot be reached.
+    Unavailable,
+    /// Changes places with a replica.
+    Updating,
+}
+
+impl KeyState {
+    /// AWS' spelling.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Creating => "Creating",
+            Self::Enabled => "Enabled",
+            Self::Disabled => "Disabled",
+            Self::PendingImport => "PendingImport",
+            Self::PendingDeletion => "PendingDeletion",
+            Self::PendingReplicaDeletion => "PendingReplicaDeletion",
+            Self::Unavailable => "Unavailable",
+            Self::Updating => "Updating",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_and_arns_parse() {
+        let id = KeyId::from_random([0xff; 16]);
+        assert_eq!(id.as_str(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(KeyId::parse(id.as_str()), Some(id.clone()));
+        assert!(KeyId::parse("mrk-0123456789abcdef0123456789abcdef").is_some());
+        assert!(KeyId::parse("alias/x").is_none());
+        let arn = KeyArn::new("eu-central-1", "000000000000", &id);
+        assert_eq!(KeyArn::parse(arn.as_str()), Some(arn.clone()));
+        assert_eq!(
+            (arn.region(), arn.account(), arn.key_id()),
+            ("eu-central-1", "000000000000", id)
+        );
+        assert!(KeyArn::parse("arn:aws:s3:::bucket").is_none());
+    }
+
+    #[test]
+    fn aliases_parse() {
+        assert!(AliasName::parse("alias/home_1/x-y").is_some());
+        assert!(AliasName::parse("alias/").is_none());
+        assert!(AliasName::parse("alias/a b").is_none());
+        assert!(AliasName::parse("alias/aws/fs").is_some_and(|a| a.is_reserved()));
+    }
+}

@@ -1,0 +1,150 @@
+//! What the lower filesystem looks like to the rest: one open file in seven verbs, and stat.
+
+use std::fmt;
+use std::fmt::Debug;
+
+use crate::units::{LowerLen, LowerOffset};
+
+/// A system call of the lower filesystem that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LowerError {
+    /// The system call.
+    pub op: &'static str,
+    /// Its errno.
+    pub errno: i32,
+}
+
+impl fmt::Display for LowerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.op, std::io::Error::from_raw_os_error(self.errno))
+    }
+}
+
+impl std::error::Error for LowerError {}
+
+/// How much a sync covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncScope {
+    /// Content and length: fdatasync.
+    Data,
+    /// Metadata too: fsync.
+    All,
+}
+
+/// One open regular file of the lower filesystem. Tests substitute memory and power cuts.
+pub trait LowerFile: Send + Sync + Debug {
+    /// Length in bytes.
+    ///
+    /// # Errors
+    /// What fstat answers.
+    fn len(&self) -> Result<LowerLen, LowerError>;
+
+    /// Reads at a position; short only at the end of the file.
+    ///
+    /// # Errors
+    /// What pread answers.
+    fn read_at(&self, at: LowerOffset, out: &mut [u8]) -> Result<usize, LowerError>;
+
+    /// Writes all of `data`. On an error, any part of it may have been written.
+    ///
+    /// # Errors
+    /// What pwrite answers.
+    fn write_at(&self, at: LowerOffset, data: &[u8]) -> Result<(), LowerError>;
+
+    /// Sets the length; growing makes a hole.
+    ///
+    /// # Errors
+    /// What ftruncate answers.
+    fn set_len(&self, len: LowerLen) -> Result<(), LowerError>;
+
+    /// Allocates room for a range below the length, or at its end, without changing what is read and
+    /// without changing the length: fallocate with KEEP_SIZE.
+    ///
+    /// # Errors
+    /// What fallocate answers; `EOPNOTSUPP` where the lower filesystem cannot.
+    fn reserve(&self, at: LowerOffset, len: LowerLen) -> Result<(), LowerError>;
+
+    /// Makes a range of whole pages a hole without changing the length.
+    ///
+    /// # Errors
+    /// What fallocate answers; `EOPNOTSUPP` where the lower filesystem cannot.
+    fn punch(&self, at: LowerOffset, len: LowerLen) -> Result<(), LowerError>;
+
+    /// Start of the next run of data at or behind `at`; `None` if only a hole follows.
+    ///
+    /// # Errors
+    /// What lseek with SEEK_DATA answers, but for ENXIO.
+    fn next_data(&self, at: LowerOffset) -> Result<Option<LowerOffset>, LowerError>;
+
+    /// Makes what was written durable.
+    ///
+    /// # Errors
+    /// What fsync answers.
+    fn sync(&self, scope: SyncScope) -> Result<(), LowerError>;
+}
+
+/// Identity of a lower file, hard links included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LowerId {
+    /// Device number.
+    pub dev: u64,
+    /// Inode number.
+    pub ino: u64,
+}
+
+/// A point in time as stat has it: the nanoseconds count up from `secs`, before 1970 as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LowerTime {
+    /// Seconds since 1970; negative before.
+    pub secs: i64,
+    /// Nanoseconds, 0..1_000_000_000.
+    pub nanos: u32,
+}
+
+/// Kind of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NodeKind {
+    /// Regular file.
+    File,
+    /// Directory.
+    Dir,
+    /// Symbolic link.
+    Symlink,
+    /// Named pipe.
+    Fifo,
+    /// Unix socket.
+    Socket,
+    /// Character device.
+    CharDevice,
+    /// Block device.
+    BlockDevice,
+}
+
+/// stat of a lower file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LowerStat {
+    /// Identity.
+    pub id: LowerId,
+    /// Kind.
+    pub kind: NodeKind,
+    /// Permission, set-id and sticky bits.
+    pub mode: u32,
+    /// Number of names.
+    pub nlink: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Device number of a device file, as the kernel encodes it for user space (`st_rdev`).
+    pub rdev: u64,
+    /// Length.
+    pub len: LowerLen,
+    /// Allocated blocks of 512 bytes.
+    pub blocks: u64,
+    /// Last read.
+    pub atime: LowerTime,
+    /// Last change of content.
+    pub mtime: LowerTime,
+    /// Last change of anything.
+    pub ctime: LowerTime,
+}

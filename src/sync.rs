@@ -1,0 +1,159 @@
+//! Locks with a rank. A thread takes locks in rising rank only; debug builds check it.
+//!
+//! The table of ranks stands in docs/ARCHITECTURE.md. A poisoned lock is taken all the same: a
+//! panic is caught at the edge and must not stop the mount.
+
+use std::ops::{Deref, DerefMut};
+
+/// Order in which locks may be taken. No KMS call is made under a rank of [`Rank::Header`] or less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// Table of nodes.
+    Nodes,
+    /// One directory.
+    Dir,
+    /// One file's content.
+    Content,
+    /// One file's header.
+    Header,
+    /// Bounded caches: data keys, lower descriptors, queues.
+    Cache,
+    /// The KMS' ring of keys.
+    Ring,
+    /// The KMS' database.
+    Database,
+    /// The audit log.
+    Audit,
+}
+
+#[cfg(debug_assertions)]
+mod held {
+    use super::Rank;
+    use std::cell::RefCell;
+
+    thread_local! {
+        static HELD: RefCell<Vec<Rank>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn take(rank: Rank) {
+        HELD.with_borrow_mut(|held| {
+            if let Some(top) = held.iter().max() {
+                // Two directories are taken in a stated order (ancestor first), hence `<=`.
+                let in_order =
+                    *top < rank || (*top == rank && matches!(rank, Rank::Dir | Rank::Content));
+                assert!(in_order, "lock order: {rank:?} taken while {top:?} is held");
+            }
+            held.push(rank);
+        });
+    }
+
+    pub(super) fn give_back(rank: Rank) {
+        HELD.with_borrow_mut(|held| {
+            if let Some(at) = held.iter().rposition(|r| *r == rank) {
+                held.remove(at);
+            }
+        });
+    }
+}
+
+#[cfg(not(debug_assertions))]
+mod held {
+    use super::Rank;
+    pub(super) fn take(_: Rank) {}
+    pub(super) fn give_back(_: Rank) {}
+}
+
+/// A mutual exclusion lock with a rank.
+#[derive(Debug)]
+pub struct Mutex<T> {
+    rank: Rank,
+    inner: std::sync::Mutex<T>,
+}
+
+/// What [`Mutex::lock`] and the two calls of [`RwLock`] return: unlocks on drop.
+#[derive(Debug)]
+pub struct Guard<G> {
+    inner: G,
+    rank: Rank,
+}
+
+impl<G: Deref> Deref for Guard<G> {
+    type Target = G::Target;
+    fn deref(&self) -> &G::Target {
+        &self.inner
+    }
+}
+
+impl<G: DerefMut> DerefMut for Guard<G> {
+    fn deref_mut(&mut self) -> &mut G::Target {
+        &mut self.inner
+    }
+}
+
+impl<G> Drop for Guard<G> {
+    fn drop(&mut self) {
+        held::give_back(self.rank);
+    }
+}
+
+impl<T> Mutex<T> {
+    /// A lock around `value`.
+    pub const fn new(rank: Rank, value: T) -> Self {
+        Self { rank, inner: std::sync::Mutex::new(value) }
+    }
+
+    /// Waits for the lock.
+    pub fn lock(&self) -> Guard<std::sync::MutexGuard<'_, T>> {
+        held::take(self.rank);
+        let inner = self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Guard { inner, rank: self.rank }
+    }
+}
+
+/// A lock that many may read and one may write, with a rank.
+#[derive(Debug)]
+pub struct RwLock<T> {
+    rank: Rank,
+    inner: std::sync::RwLock<T>,
+}
+
+impl<T> RwLock<T> {
+    /// A lock around `value`.
+    pub const fn new(rank: Rank, value: T) -> Self {
+        Self { rank, inner: std::sync::RwLock::new(value) }
+    }
+
+    /// Waits for shared access.
+    pub fn read(&self) -> Guard<std::sync::RwLockReadGuard<'_, T>> {
+        held::take(self.rank);
+        let inner = self.inner.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Guard { inner, rank: self.rank }
+    }
+
+    /// Waits for exclusive access.
+    pub fn write(&self) -> Guard<std::sync::RwLockWriteGuard<'_, T>> {
+        held::take(self.rank);
+        let inner = self.inner.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Guard { inner, rank: self.rank }
+    }
+}
+
+#[cfg(all(test, debug_assertions))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rising_ranks_are_fine_and_falling_ones_panic() {
+        let low = Mutex::new(Rank::Nodes, ());
+        let high = Mutex::new(Rank::Ring, ());
+        {
+            let _a = low.lock();
+            let _b = high.lock();
+        }
+        let wrong = std::panic::catch_unwind(|| {
+            let _b = high.lock();
+            let _a = low.lock();
+        });
+        assert!(wrong.is_err());
+    }
+}
