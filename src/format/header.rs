@@ -174,3 +174,231 @@ pub fn encode_new(
     writer.bytes(&envelope.encode(prelude, key)?)?;
     Ok(out)
 }
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use crate::crypto::{FileKeys, sha256};
+    use crate::format::envelope::{ARN_LEN_MAX, WRAPPED_LEN_MAX};
+    use crate::random::{SeededRandom, random_array};
+    use crate::secret::Secret;
+    use crate::units::LowerOffset;
+
+    fn prelude() -> Prelude {
+        Prelude {
+            suite: Suite::Xaes256Gcm,
+            generation: 1,
+            volume: VolumeId([0xaa; 16]),
+            file: FileId([0xbb; 16]),
+        }
+    }
+
+    fn envelope(sequence: u64) -> Envelope {
+        Envelope {
+            sequence,
+            sparse: false,
+            policy: 3,
+            key_arn: "arn:aws:kms:local:000000000000:key/1".to_owned(),
+            material: Some([0xcc; 32]),
+            wrapped: vec![0xdd; 100],
+        }
+    }
+
+    fn key(fill: u8) -> MacKey {
+        FileKeys::derive(&Secret::fill_with(|out| *out = [fill; 32]), &[0xbb; 16]).header
+    }
+
+    fn header() -> [u8; HEADER_LEN] {
+        encode_new(&prelude(), &envelope(1), &key(1)).unwrap()
+    }
+
+    fn slot(envelope: &Envelope) -> [u8; SLOT_LEN] {
+        envelope.encode(&prelude(), &key(1)).unwrap()
+    }
+
+    /// A slot with these bytes changed and a checksum that holds again.
+    fn slot_with(at: usize, bytes: &[u8]) -> [u8; SLOT_LEN] {
+        let mut slot = slot(&envelope(1));
+        slot[at..at + bytes.len()].copy_from_slice(bytes);
+        let checksum = sha256(&[&slot[..472], &slot[480..]]);
+        slot[472..480].copy_from_slice(&checksum[..8]);
+        slot
+    }
+
+    #[test]
+    fn header_leads_back() {
+        let read = FileHeader::parse(&header()).unwrap();
+        assert_eq!(read.prelude, prelude());
+        assert_eq!(read.current(), (SlotIndex::A, &envelope(1)));
+        assert_eq!(read.slot(SlotIndex::B), &Slot::Empty);
+        assert_eq!(read.verify(&key(1)), Ok(()));
+        assert_eq!(read.verify(&key(2)), Err(FormatError::BadTag));
+        for cut in [0, 511, 512, 1535] {
+            assert_eq!(FileHeader::parse(&header()[..cut]), Err(FormatError::Truncated));
+        }
+    }
+
+    /// docs/FORMAT.md, section 4.1: the offsets, by hand.
+    #[test]
+    fn prelude_fields_lie_where_the_text_says() {
+        let bytes = prelude().encode();
+        assert_eq!(&bytes[..8], b"\x89KMSFS\r\n");
+        assert_eq!(&bytes[8..24], &[1, 0, 1, 0, 0, 16, 0, 0, 0, 6, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(&bytes[24..40], &[0xaa; 16]);
+        assert_eq!(&bytes[40..56], &[0xbb; 16]);
+        assert_eq!(&bytes[56..], &[0; 456]);
+        assert_eq!(
+            (SlotIndex::A.offset(), SlotIndex::B.offset()),
+            (LowerOffset(512), LowerOffset(1024))
+        );
+    }
+
+    #[test]
+    fn each_way_for_a_prelude_to_be_wrong_has_its_error() {
+        for (at, expected) in [
+            (0, FormatError::BadMagic),
+            (7, FormatError::BadMagic),
+            (8, FormatError::UnknownVersion { found: 0 }),
+            (10, FormatError::UnknownSuite { found: 0 }),
+            (12, FormatError::BadGeometry),
+            (17, FormatError::BadGeometry),
+            (56, FormatError::ReservedNotZero),
+            (511, FormatError::ReservedNotZero),
+        ] {
+            let mut bytes = header();
+            bytes[at] ^= 1;
+            assert_eq!(FileHeader::parse(&bytes), Err(expected), "byte {at}");
+        }
+    }
+
+    /// Law: whatever one interrupted slot write leaves, the other slot's envelope is current.
+    #[test]
+    fn a_torn_slot_leaves_the_other_one_current() {
+        let old = header();
+        let new = slot(&envelope(2));
+        for cut in 0..=SLOT_LEN {
+            let mut bytes = old;
+            bytes[1024..1024 + cut].copy_from_slice(&new[..cut]);
+            let read = FileHeader::parse(&bytes).unwrap();
+            let expected = if cut == SLOT_LEN { SlotIndex::B } else { SlotIndex::A };
+            assert_eq!(read.current().0, expected, "cut at {cut}");
+            assert_eq!(read.verify(&key(1)), Ok(()));
+        }
+        let mut both = old;
+        both[512] ^= 2;
+        assert_eq!(FileHeader::parse(&both), Err(FormatError::TornSlots));
+        both[512..1024].fill(0);
+        assert_eq!(FileHeader::parse(&both), Err(FormatError::TornSlots));
+    }
+
+    #[test]
+    fn highest_sequence_wins_and_slot_a_breaks_the_tie() {
+        let read = FileHeader::parse(&header()).unwrap();
+        let read = read.with_slot(SlotIndex::B, &slot(&envelope(2))).unwrap();
+        assert_eq!(read.current(), (SlotIndex::B, &envelope(2)));
+        let scrubbed = read.with_slot(SlotIndex::A, &slot(&envelope(2))).unwrap();
+        assert_eq!(scrubbed.current(), (SlotIndex::A, &envelope(2)));
+        let read = scrubbed.with_slot(SlotIndex::B, &slot(&envelope(u64::MAX))).unwrap();
+        assert_eq!(read.current(), (SlotIndex::B, &envelope(u64::MAX)));
+        assert_eq!(read.current().0.other(), SlotIndex::A);
+    }
+
+    /// Law: every bit of prelude and current slot is covered by the checksum, the header tag, or both.
+    #[test]
+    fn every_changed_byte_is_found() {
+        for at in 0..1024 {
+            let mut bytes = header();
+            bytes[at] ^= 0x10;
+            let verified = FileHeader::parse(&bytes).and_then(|read| read.verify(&key(1)));
+            assert!(verified.is_err(), "byte {at}");
+        }
+    }
+
+    /// A checksum can be made by anyone; the header tag cannot.
+    #[test]
+    fn a_changed_field_under_a_good_checksum_fails_the_header_tag() {
+        for (at, bytes) in [(0, &[9][..]), (8, &[1]), (12, &[4]), (16, &[0; 32]), (208, b"x")] {
+            let read = FileHeader::parse(&header()).unwrap();
+            let read = read.with_slot(SlotIndex::A, &slot_with(at, bytes)).unwrap();
+            assert_eq!(read.verify(&key(1)), Err(FormatError::BadTag), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn each_way_for_an_envelope_to_be_wrong_has_its_error() {
+        for (at, bytes, expected) in [
+            (8, &[2][..], FormatError::ReservedNotZero),
+            (11, &[0x80], FormatError::ReservedNotZero),
+            (48, &[0, 0], FormatError::BadEnvelope),
+            (48, &[153, 0], FormatError::BadEnvelope),
+            (48, &[20, 0], FormatError::ReservedNotZero),
+            (50, &[0, 0], FormatError::BadEnvelope),
+            (50, &[1, 1], FormatError::BadEnvelope),
+            (50, &[99, 0], FormatError::ReservedNotZero),
+            (52, &[1], FormatError::ReservedNotZero),
+            (56, &[0xff], FormatError::BadEnvelope),
+            (207, &[1], FormatError::ReservedNotZero),
+            (463, &[1], FormatError::ReservedNotZero),
+            (464, &[1], FormatError::ReservedNotZero),
+        ] {
+            assert_eq!(Slot::parse(&slot_with(at, bytes)), Err(expected), "byte {at}");
+        }
+        assert_eq!(Slot::parse(&slot_with(0, &[0])), Ok(Slot::Torn));
+        assert_eq!(Slot::parse(&[0; SLOT_LEN]), Ok(Slot::Empty));
+        assert_eq!(Slot::parse(&[0; SLOT_LEN - 1]), Err(FormatError::Truncated));
+    }
+
+    #[test]
+    fn envelopes_of_every_length_lead_back_and_longer_ones_are_refused() {
+        let parsed = |envelope: &Envelope| Slot::parse(&slot(envelope)).unwrap();
+        for arn_len in [1, 75, ARN_LEN_MAX] {
+            for wrapped_len in [1, 184, WRAPPED_LEN_MAX] {
+                for (material, sparse) in [(None, true), (Some([1; 32]), false)] {
+                    let mut envelope = envelope(u64::MAX);
+                    envelope.key_arn = "a".repeat(arn_len);
+                    envelope.wrapped = vec![0; wrapped_len];
+                    (envelope.material, envelope.sparse) = (material, sparse);
+                    assert_eq!(parsed(&envelope).envelope(), Some(&envelope));
+                }
+            }
+        }
+        let refused = |change: &dyn Fn(&mut Envelope)| {
+            let mut envelope = envelope(1);
+            change(&mut envelope);
+            envelope.encode(&prelude(), &key(1)).unwrap_err()
+        };
+        assert_eq!(
+            refused(&|e| e.key_arn = "a".repeat(153)),
+            FormatError::TooLong { what: "key arn", len: 153 }
+        );
+        assert_eq!(
+            refused(&|e| e.wrapped = vec![0; 257]),
+            FormatError::TooLong { what: "wrapped data key", len: 257 }
+        );
+        assert_eq!(refused(&|e| e.sequence = 0), FormatError::BadEnvelope);
+        assert_eq!(refused(&|e| e.wrapped.clear()), FormatError::BadEnvelope);
+    }
+
+    /// Law: no bytes make the parser panic, and what it accepts is canonical.
+    #[test]
+    fn random_bytes_are_refused_or_canonical() {
+        let random = SeededRandom::new(21);
+        for _ in 0..5000 {
+            let mut bytes = header();
+            let [at, fill, len, _]: [u8; 4] = random_array(&random);
+            let at = usize::from(at) * 6;
+            let end = (at + usize::from(len % 8)).min(HEADER_LEN);
+            bytes[at..end].fill(fill);
+            if let Ok(read) = FileHeader::parse(&bytes) {
+                assert_eq!(&read.prelude.encode()[..], &bytes[..512]);
+                let (index, envelope) = read.current();
+                if read.verify(&key(1)).is_ok() {
+                    let at = usize::try_from(index.offset().0).unwrap();
+                    let again = envelope.encode(&read.prelude, &key(1)).unwrap();
+                    assert_eq!(&again[..], &bytes[at..at + SLOT_LEN]);
+                }
+            }
+        }
+    }
+}
