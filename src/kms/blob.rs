@@ -10,7 +10,8 @@ use crate::kms::{EncryptionContext, KeyId, MaterialId};
 const VERSION: u8 = 1;
 
 /// Bytes before the sealed ones: version, kind and bytes of the key id, material id.
-pub(crate) const HEAD_LEN: usize = 1 + 17 + 32;
+#[cfg(test)]
+const HEAD_LEN: usize = 1 + 17 + 32;
 
 /// The part of a blob that says what sealed it. It is bound as additional data.
 #[derive(Clone, Debug, PartialEq, Eq)]

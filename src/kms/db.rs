@@ -6,7 +6,7 @@ use std::fmt::{self, Debug};
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
 /// Where rows are kept. One writer at a time, in this process or another.
 pub(crate) trait KeyDb: Send + Debug {
@@ -43,8 +43,7 @@ pub(crate) enum Table {
 }
 
 impl Table {
-    const ALL: [Self; 5] =
-        [Self::Slots, Self::Meta, Self::Keys, Self::Materials, Self::Aliases];
+    const ALL: [Self; 5] = [Self::Slots, Self::Meta, Self::Keys, Self::Materials, Self::Aliases];
 
     /// Number in the authentication code and in additional data.
     pub(crate) fn number(self) -> u8 {
@@ -166,9 +165,9 @@ impl From<rusqlite::Error> for DbError {
         let what = error.to_string();
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
-            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::TypeMismatch) => {
-                Self::Corrupt { what }
-            }
+            Some(
+                ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::TypeMismatch,
+            ) => Self::Corrupt { what },
             Some(_) => Self::Io { what },
             None => Self::Corrupt { what },
         }
@@ -244,12 +243,10 @@ impl SqliteDb {
     }
 
     fn load_now(&self) -> Result<Snapshot, DbError> {
-        let (revision, mac) = self
+        let (revision, mac): (i64, Vec<u8>) = self
             .0
             .prepare_cached("SELECT revision, mac FROM ring WHERE one = 1")?
-            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?
-            .ok_or_else(|| DbError::Corrupt { what: "no revision".to_owned() })?;
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let mut rows = Rows::new();
         for table in Table::ALL {
             let sql = format!("SELECT id, body FROM {}", table.name());
@@ -259,7 +256,7 @@ impl SqliteDb {
                 rows.insert(RowId { table, id: row.get(0)? }, row.get(1)?);
             }
         }
-        Ok(Snapshot { revision, mac, rows })
+        Ok(Snapshot { revision: from_sql(revision)?, mac, rows })
     }
 
     fn write(&self, change: &RowChange, revision: u64, mac: &[u8; 32]) -> Result<(), DbError> {
@@ -273,17 +270,24 @@ impl SqliteDb {
         }
         self.0
             .prepare_cached("UPDATE ring SET revision = ?1, mac = ?2 WHERE one = 1")?
-            .execute(params![revision, mac.as_slice()])?;
+            .execute(params![to_sql(revision)?, mac.as_slice()])?;
         Ok(self.0.execute_batch("COMMIT")?)
     }
 }
 
+/// SQLite's integers are signed.
+fn to_sql(revision: u64) -> Result<i64, DbError> {
+    i64::try_from(revision).map_err(|_| DbError::Corrupt { what: "revision".to_owned() })
+}
+
+fn from_sql(revision: i64) -> Result<u64, DbError> {
+    u64::try_from(revision).map_err(|_| DbError::Corrupt { what: "revision".to_owned() })
+}
+
 impl KeyDb for SqliteDb {
     fn revision(&self) -> Result<u64, DbError> {
-        Ok(self
-            .0
-            .prepare_cached("SELECT revision FROM ring WHERE one = 1")?
-            .query_row([], |row| row.get(0))?)
+        let mut statement = self.0.prepare_cached("SELECT revision FROM ring WHERE one = 1")?;
+        from_sql(statement.query_row([], |row| row.get(0))?)
     }
 
     fn load(&self) -> Result<Snapshot, DbError> {

@@ -6,6 +6,7 @@ use crate::kms::KeyState;
 
 /// One variant per AWS exception, by AWS' names less `Exception`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "`message` has the words for the caller, `key` is the key's ARN")]
 pub enum KmsError {
     /// The caller may not do this with this key.
     AccessDenied { message: String },

@@ -5,8 +5,8 @@
 //! AWS names it. Read `service` first: its two functions `change` and `using` are the only ones
 //! that lock, check, commit and audit. docs/KMS.md has the bytes, the tables and the drills.
 
-pub mod audit;
 mod alias;
+pub mod audit;
 mod blob;
 mod check;
 mod context;

@@ -48,7 +48,8 @@ impl PageRequest {
             None => None,
         };
         let limit = usize::try_from(self.limit.unwrap_or(size.usual).min(size.max)).unwrap_or(1);
-        let mut rest = all.filter(|(id, _)| after.as_ref().is_none_or(|after| id > after)).peekable();
+        let mut rest =
+            all.filter(|(id, _)| after.as_ref().is_none_or(|after| id > after)).peekable();
         let (mut entries, mut last) = (Vec::new(), String::new());
         while entries.len() < limit
             && let Some((id, entry)) = rest.next()

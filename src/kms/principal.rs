@@ -49,11 +49,7 @@ impl Principal {
 
     /// A service, by its name such as [`Self::FILESYSTEM`], for an account.
     pub fn service(name: &str, account: &str) -> Self {
-        Self {
-            kind: PrincipalKind::Service,
-            account: account.to_owned(),
-            name: name.to_owned(),
-        }
+        Self { kind: PrincipalKind::Service, account: account.to_owned(), name: name.to_owned() }
     }
 
     /// Kind.

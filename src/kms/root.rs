@@ -1,5 +1,7 @@
 //! The root key and what is derived from it. Slots, which seal the root key, are in `slot`.
 
+use std::sync::Arc;
+
 use crate::crypto::kdf::{MacKey, derive};
 use crate::kms::store::RowKey;
 use crate::secret::Secret;
@@ -16,7 +18,7 @@ pub(crate) struct RootKeys {
     /// Over the whole ring.
     pub(crate) ring: MacKey,
     /// Over each line of the audit log.
-    pub(crate) audit: MacKey,
+    pub(crate) audit: Arc<MacKey>,
 }
 
 impl RootKeys {
@@ -26,7 +28,7 @@ impl RootKeys {
         Self {
             rows: RowKey(derive(root, database, b"kmsfs v1 kms rows")),
             ring: MacKey::new(&derive(root, database, b"kmsfs v1 kms ring")),
-            audit: MacKey::new(&derive(root, database, b"kmsfs v1 kms audit")),
+            audit: Arc::new(MacKey::new(&derive(root, database, b"kmsfs v1 kms audit"))),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::kms::key::{Deletion, KmsKey, Material, Rotation};
 use crate::kms::ring::{Alias, KeyRing};
 use crate::kms::root::RootKeys;
 use crate::kms::spec::{KeyManager, KeySpec, KeyUsage, Origin, RotationType};
-use crate::kms::store::{HeldMaterial, SoftMaterial};
+use crate::kms::store::SoftMaterial;
 use crate::kms::time::Timestamp;
 use crate::kms::{AliasName, KeyId, KeyState, MaterialId};
 use crate::random::Random;

@@ -105,7 +105,7 @@ impl Kms {
             path: dir.join(AUDIT_NAME),
             region: ring.region.clone(),
             account: ring.account.clone(),
-            key: RootKeys::derive(&root, database).audit,
+            key: Arc::clone(&keys.audit),
             random: Arc::clone(&options.random),
             expected,
         })?;
@@ -197,7 +197,7 @@ impl Kms {
         let store = self.core.store.lock();
         let head = store.rows.get(&RowId::new(Table::Meta, META_AUDIT));
         let head = head.and_then(|bytes| AuditHead::parse(bytes)).unwrap_or_default();
-        VerifyKey { seal: self.core.keys.audit.clone(), head }
+        VerifyKey { seal: Arc::clone(&self.core.keys.audit), head }
     }
 
     /// A management operation: changes the ring.
@@ -289,8 +289,13 @@ impl Kms {
         let mut touched = [None, None];
         let mut attempt = || {
             let ring = core.ring();
-            let mut view =
-                View { ring: &ring, kms: core, op, principal: &self.principal, touched: [None, None] };
+            let mut view = View {
+                ring: &ring,
+                kms: core,
+                op,
+                principal: &self.principal,
+                touched: [None, None],
+            };
             let outcome = work(&mut view);
             touched = view.touched;
             outcome
@@ -302,7 +307,14 @@ impl Kms {
         }
         let error = outcome.as_ref().err().cloned();
         let principal = Arc::clone(&self.principal);
-        core.audit.later(Record { time: core.now(), op, principal, params, keys: touched, error })?;
+        core.audit.later(Record {
+            time: core.now(),
+            op,
+            principal,
+            params,
+            keys: touched,
+            error,
+        })?;
         outcome
     }
 }
@@ -427,6 +439,11 @@ impl<'a> View<'a> {
     ) -> Result<&'a Arc<KmsKey>, KmsError> {
         let key = self.ring.resolve(name, by)?;
         self.admit_key(key, context)
+    }
+
+    /// Notes a key for the audit record.
+    pub(crate) fn touch(&mut self, arn: KeyArn) {
+        touch(&mut self.touched, arn);
     }
 
     /// The same for a key that is found.

@@ -217,7 +217,12 @@ pub fn check_state(op: Op, key: &KeyArn, state: KeyState) -> Result<(), KmsError
         Cell::Invalid => Err(KmsError::InvalidState { key: key(), state }),
         Cell::NotPending => Err(KmsError::NotPendingDeletion { key: key() }),
         Cell::Unsupported => Err(KmsError::UnsupportedOperation {
-            message: format!("{} does not support {} in state {}.", key(), op.name(), state.as_str()),
+            message: format!(
+                "{} does not support {} in state {}.",
+                key(),
+                op.name(),
+                state.as_str()
+            ),
         }),
     }
 }

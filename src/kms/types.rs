@@ -43,10 +43,9 @@ impl KeyId {
             None => (0, self.0.replace('-', "")),
         };
         let mut bytes = [0; 17];
-        if let [first, rest @ ..] = &mut bytes {
-            *first = kind;
-            rest.copy_from_slice(&unhex_array::<16>(&digits).unwrap_or_default());
-        }
+        let [first, rest @ ..] = &mut bytes;
+        *first = kind;
+        rest.copy_from_slice(&unhex_array::<16>(&digits).unwrap_or_default());
         bytes
     }
 

@@ -46,7 +46,7 @@ pub(crate) struct AuditConfig {
     /// The account.
     pub(crate) account: String,
     /// Seals each line.
-    pub(crate) key: MacKey,
+    pub(crate) key: Arc<MacKey>,
     /// For the ids of events.
     pub(crate) random: Arc<dyn Random>,
     /// The head that the key database knows: the log must reach at least this far.
@@ -207,7 +207,11 @@ struct Batch {
 }
 
 /// Takes records from the queue until a batch is full, its time is up, or someone waits for it.
-fn gather(messages: &Receiver<Message>, held: &mut Vec<Record>, retry_at: Option<Instant>) -> Batch {
+fn gather(
+    messages: &Receiver<Message>,
+    held: &mut Vec<Record>,
+    retry_at: Option<Instant>,
+) -> Batch {
     let mut batch = Batch::default();
     let mut deadline = retry_at.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
     let full = if retry_at.is_some() { HELD_BACK_MAX } else { BATCH_LEN_MAX };

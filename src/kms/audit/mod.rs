@@ -11,4 +11,4 @@ pub use chain::AuditHead;
 pub use verify::{VerifyError, VerifyKey, VerifyReport, verify};
 
 pub(crate) use log::{AuditConfig, AuditLog};
-pub(crate) use record::{Params, Record};
+pub(crate) use record::{Params, Record, UseParams};

@@ -51,3 +51,20 @@ pub(crate) struct UseParams {
     /// `numberOfBytes`.
     pub(crate) number_of_bytes: Option<u32>,
 }
+
+impl Record {
+    /// The same once more, for a second record of one call.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            time: self.time,
+            op: self.op,
+            principal: Arc::clone(&self.principal),
+            params: match &self.params {
+                Params::Json(map) => Params::Json(map.clone()),
+                Params::Use(_) => Params::Json(Map::new()),
+            },
+            keys: self.keys.clone(),
+            error: self.error.clone(),
+        }
+    }
+}

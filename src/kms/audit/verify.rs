@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::crypto::kdf::MacKey;
 use crate::kms::audit::chain::{AuditHead, LINE_LEN_MAX, Line};
@@ -12,7 +13,7 @@ use crate::kms::audit::chain::{AuditHead, LINE_LEN_MAX, Line};
 /// a log is checked against accidents; with it, against who can write the file but has no root key.
 #[derive(Debug)]
 pub struct VerifyKey {
-    pub(crate) seal: MacKey,
+    pub(crate) seal: Arc<MacKey>,
     pub(crate) head: AuditHead,
 }
 
@@ -103,10 +104,9 @@ pub fn verify(path: &Path, key: Option<&VerifyKey>) -> Result<VerifyReport, Veri
         has_expected_head |= key.is_some_and(|key| key.head == report.head);
     }
     match key {
-        Some(key) if !has_expected_head => Err(VerifyError::Shortened {
-            last: report.head.sequence,
-            expected: key.head.sequence,
-        }),
+        Some(key) if !has_expected_head => {
+            Err(VerifyError::Shortened { last: report.head.sequence, expected: key.head.sequence })
+        }
         _ => Ok(report),
     }
 }

@@ -3,5 +3,5 @@
 mod held;
 mod soft;
 
-pub use held::HeldMaterial;
+pub use held::{HeldMaterial, RowKey};
 pub use soft::SoftMaterial;

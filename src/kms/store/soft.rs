@@ -2,8 +2,7 @@
 
 use crate::crypto::kdf::MacKey;
 use crate::crypto::short::{open_short, seal_short};
-use crate::kms::store::HeldMaterial;
-use crate::kms::store::held::RowKey;
+use crate::kms::store::{HeldMaterial, RowKey};
 use crate::kms::{KeyId, KmsError, MaterialId};
 use crate::random::Random;
 use crate::secret::{Secret, SecretBytes};
