@@ -1,5 +1,7 @@
 //! The command line.
 
+pub mod kms;
+
 use std::process::ExitCode;
 
 /// Runs the command that the arguments name.
