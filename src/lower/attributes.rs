@@ -150,3 +150,94 @@ fn lower_time(time: &StatxTimestamp) -> LowerTime {
 
 /// Permission, set-id and sticky bits of `st_mode`.
 const MODE_BITS: u32 = 0o7777;
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_dir::{ODD, TestDir, as_ordinary_user, name};
+    use super::*;
+
+    #[test]
+    fn times_before_1970_keep_their_nanoseconds() {
+        let dir = TestDir::new();
+        dir.create_file(&name(ODD), 0o600).unwrap();
+        let atime = LowerTime { secs: -1, nanos: 1 };
+        let mtime = LowerTime { secs: -86_400 * 365, nanos: 999_999_999 };
+        dir.set_times(&name(ODD), Some(TimeSpec::At(atime)), Some(TimeSpec::At(mtime))).unwrap();
+        let stat = dir.stat(&name(ODD)).unwrap();
+        assert_eq!((stat.atime, stat.mtime), (atime, mtime));
+    }
+
+    #[test]
+    fn a_time_that_is_not_named_stays() {
+        let dir = TestDir::new();
+        dir.create_file(&name("f"), 0o600).unwrap();
+        let old = TimeSpec::At(LowerTime { secs: 100, nanos: 5 });
+        dir.set_times(&name("f"), Some(old), Some(old)).unwrap();
+        dir.set_times(&name("f"), None, Some(TimeSpec::Now)).unwrap();
+        let stat = dir.stat(&name("f")).unwrap();
+        assert_eq!(stat.atime, LowerTime { secs: 100, nanos: 5 });
+        assert!(stat.mtime.secs > 1_000_000_000);
+        dir.set_times(&name("f"), None, None).unwrap();
+        assert_eq!(dir.stat(&name("f")).unwrap().mtime, stat.mtime);
+    }
+
+    #[test]
+    fn symlink_itself_is_changed_and_not_what_it_leads_to() {
+        let dir = TestDir::new();
+        let file = dir.write_new(&name("file"), b"", 0o644).unwrap();
+        dir.symlink(b"file", &name("link")).unwrap();
+        let before = file.stat().unwrap();
+        let at = LowerTime { secs: 7, nanos: 8 };
+        dir.set_times(&name("link"), Some(TimeSpec::At(at)), Some(TimeSpec::At(at))).unwrap();
+        assert_eq!(dir.chmod(&name("link"), 0o600).unwrap_err().errno, libc::EOPNOTSUPP);
+        dir.chown(&name("link"), None, Some(before.gid)).unwrap();
+        let link = dir.stat(&name("link")).unwrap();
+        assert_eq!((link.kind, link.mtime), (NodeKind::Symlink, at));
+        assert_eq!(file.stat().unwrap(), before);
+    }
+
+    #[test]
+    fn chmod_sets_all_twelve_bits() {
+        let dir = TestDir::new();
+        dir.mkdir(&name(ODD), 0o700).unwrap();
+        dir.chmod(&name(ODD), 0o7751).unwrap();
+        let stat = dir.stat(&name(ODD)).unwrap();
+        assert_eq!((stat.kind, stat.mode), (NodeKind::Dir, 0o7751));
+        assert_eq!(dir.chmod(&name("none"), 0).unwrap_err().errno, libc::ENOENT);
+    }
+
+    #[test]
+    fn chown_to_nobody_leaves_the_owner() {
+        let dir = TestDir::new();
+        dir.create_file(&name("f"), 0o600).unwrap();
+        let before = dir.stat(&name("f")).unwrap();
+        dir.chown(&name("f"), Some(u32::MAX), None).unwrap();
+        assert_eq!(dir.stat(&name("f")).unwrap().uid, before.uid);
+        if rustix::process::geteuid().is_root() {
+            dir.chown(&name("f"), Some(12), Some(34)).unwrap();
+            let stat = dir.stat(&name("f")).unwrap();
+            assert_eq!((stat.uid, stat.gid), (12, 34));
+        }
+    }
+
+    #[test]
+    fn refusals_keep_their_errno() {
+        let dir = TestDir::new();
+        dir.create_file(&name("f"), 0o600).unwrap();
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        as_ordinary_user(&dir, || {
+            assert_eq!(dir.chmod(&name("f"), 0o777).unwrap_err().errno, libc::EPERM);
+            assert_eq!(dir.chown(&name("f"), Some(0), None).unwrap_err().errno, libc::EPERM);
+        });
+    }
+
+    #[test]
+    fn directory_knows_itself() {
+        let dir = TestDir::new();
+        dir.mkdir(&name("sub"), 0o755).unwrap();
+        let sub = dir.open_dir(&name("sub")).unwrap();
+        assert_eq!(sub.stat_self(), dir.stat(&name("sub")));
+    }
+}

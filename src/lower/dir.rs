@@ -278,3 +278,200 @@ pub(super) fn file_flags(access: Access) -> OFlags {
 }
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY;
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_dir::{ODD, TestDir, as_ordinary_user, name};
+    use super::super::{LowerFile, NodeKind};
+    use super::*;
+    use crate::units::LowerOffset;
+
+    fn errno<T: std::fmt::Debug>(answer: Result<T, LowerError>) -> i32 {
+        answer.unwrap_err().errno
+    }
+
+    #[test]
+    fn names_that_are_not_utf8_work_everywhere() {
+        let dir = TestDir::new();
+        let (odd, other) = (name(ODD), name(b"\x01\x80 \n"));
+        dir.create_file(&odd, 0o600).unwrap();
+        dir.link(&odd, &dir, &other).unwrap();
+        assert_eq!(dir.stat(&other).unwrap().nlink, 2);
+        dir.unlink(&odd).unwrap();
+        dir.rename(&other, &dir, &odd, LowerRename::Replace).unwrap();
+        dir.open_file(&odd, Access::ReadWrite).unwrap();
+        assert_eq!(errno(dir.stat(&other)), libc::ENOENT);
+    }
+
+    #[test]
+    fn planted_symlinks_are_never_followed() {
+        let dir = TestDir::new();
+        dir.create_file(&name("secret"), 0o600).unwrap();
+        dir.mkdir(&name("inside"), 0o700).unwrap();
+        dir.symlink(b"secret", &name("file")).unwrap();
+        dir.symlink(b"inside", &name("dir")).unwrap();
+        dir.symlink(b"nowhere", &name("dangling")).unwrap();
+        assert_eq!(errno(dir.open_file(&name("file"), Access::ReadOnly)), libc::ELOOP);
+        assert_eq!(errno(dir.open_file(&name("file"), Access::ReadWrite)), libc::ELOOP);
+        assert_eq!(errno(dir.open_dir(&name("dir"))), libc::ELOOP);
+        assert_eq!(errno(dir.create_file(&name("dangling"), 0o600)), libc::EEXIST);
+        assert_eq!(errno(dir.lock_exclusive(&name("dangling"))), libc::ELOOP);
+        assert_eq!(errno(dir.read_small(&name("file"), 10)), libc::ELOOP);
+        assert_eq!(errno(dir.rmdir(&name("dir"))), libc::ENOTDIR);
+        assert_eq!(errno(dir.stat(&name("nowhere"))), libc::ENOENT);
+        assert_eq!(errno(dir.open_dir(&name("secret"))), libc::ENOTDIR);
+    }
+
+    #[test]
+    fn link_to_a_symlink_is_a_second_name_of_the_symlink() {
+        let dir = TestDir::new();
+        dir.symlink(b"nowhere", &name("a")).unwrap();
+        dir.link(&name("a"), &dir, &name("b")).unwrap();
+        assert_eq!(dir.stat(&name("a")), dir.stat(&name("b")));
+    }
+
+    #[test]
+    fn longest_symlink_target_comes_back_whole() {
+        let dir = TestDir::new();
+        for len in [1, 255, 256, 1023, 1024, 4094, 4095] {
+            let target = vec![0xc3; len];
+            dir.symlink(&target, &name("l")).unwrap();
+            assert_eq!(dir.readlink(&name("l")), Ok(target));
+            dir.unlink(&name("l")).unwrap();
+        }
+        assert_eq!(errno(dir.symlink(&[b'x'; 4096], &name("l"))), libc::ENAMETOOLONG);
+        assert_eq!(errno(dir.symlink(b"a\0b", &name("l"))), libc::EINVAL);
+        dir.create_file(&name("f"), 0o600).unwrap();
+        assert_eq!(errno(dir.readlink(&name("f"))), libc::EINVAL);
+    }
+
+    #[test]
+    fn rename_replaces_refuses_and_exchanges() {
+        let dir = TestDir::new();
+        dir.mkdir(&name("sub"), 0o700).unwrap();
+        let sub = dir.open_dir(&name("sub")).unwrap();
+        dir.write_new(&name("a"), b"A", 0o600).unwrap();
+        sub.write_new(&name("b"), b"B", 0o600).unwrap();
+        let (a, b) = (name("a"), name("b"));
+        assert_eq!(errno(dir.rename(&a, &sub, &b, LowerRename::NoReplace)), libc::EEXIST);
+        dir.rename(&a, &sub, &b, LowerRename::Exchange).unwrap();
+        assert_eq!(dir.read_small(&a, 9), Ok(b"B".to_vec()));
+        assert_eq!(sub.read_small(&b, 9), Ok(b"A".to_vec()));
+        assert_eq!(errno(dir.rename(&a, &sub, &name("c"), LowerRename::Exchange)), libc::ENOENT);
+        dir.rename(&a, &sub, &b, LowerRename::Replace).unwrap();
+        assert_eq!(sub.read_small(&b, 9), Ok(b"B".to_vec()));
+        sub.rename(&b, &dir, &a, LowerRename::NoReplace).unwrap();
+        assert_eq!(dir.read_small(&a, 9), Ok(b"B".to_vec()));
+    }
+
+    #[test]
+    fn create_is_exclusive_and_writable_whatever_the_mode() {
+        let dir = TestDir::new();
+        let file = dir.create_file(&name("f"), 0o000).unwrap();
+        file.write_at(LowerOffset(0), b"x").unwrap();
+        assert_eq!(errno(dir.create_file(&name("f"), 0o600)), libc::EEXIST);
+        assert_eq!(dir.stat(&name("f")).unwrap().mode, 0);
+    }
+
+    #[test]
+    fn directories_are_made_and_removed_empty_only() {
+        let dir = TestDir::new();
+        dir.mkdir(&name(ODD), 0o700).unwrap();
+        let sub = dir.open_dir(&name(ODD)).unwrap();
+        sub.create_file(&name("f"), 0o600).unwrap();
+        assert_eq!(errno(dir.rmdir(&name(ODD))), libc::ENOTEMPTY);
+        assert_eq!(errno(dir.unlink(&name(ODD))), libc::EISDIR);
+        sub.unlink(&name("f")).unwrap();
+        dir.rmdir(&name(ODD)).unwrap();
+        assert_eq!(errno(sub.create_file(&name("f"), 0o600)), libc::ENOENT);
+    }
+
+    #[test]
+    fn nodes_have_their_kind_and_device_number() {
+        let dir = TestDir::new();
+        dir.mknod(&name("fifo"), libc::S_IFIFO | 0o600, 0).unwrap();
+        dir.mknod(&name("file"), libc::S_IFREG | 0o600, 0).unwrap();
+        dir.mknod(&name("sock"), libc::S_IFSOCK | 0o600, 0).unwrap();
+        let kind = |text: &str| dir.stat(&name(text)).unwrap().kind;
+        assert_eq!(kind("fifo"), NodeKind::Fifo);
+        assert_eq!(kind("file"), NodeKind::File);
+        assert_eq!(kind("sock"), NodeKind::Socket);
+        let rdev = rustix::fs::makedev(259, 70_000);
+        match dir.mknod(&name("dev"), libc::S_IFBLK | 0o600, rdev) {
+            Ok(()) => assert_eq!(dir.stat(&name("dev")).unwrap().rdev, rdev),
+            Err(error) => assert_eq!(error.errno, libc::EPERM),
+        }
+    }
+
+    #[test]
+    fn a_fifo_in_place_of_a_file_does_not_hang() {
+        let dir = TestDir::new();
+        dir.mknod(&name("fifo"), libc::S_IFIFO | 0o600, 0).unwrap();
+        let file = dir.open_file(&name("fifo"), Access::ReadOnly).unwrap();
+        assert_eq!(errno(file.read_at(LowerOffset(0), &mut [0; 4])), libc::ESPIPE);
+    }
+
+    #[test]
+    fn syncs_and_statfs_answer() {
+        let dir = TestDir::new();
+        dir.sync().unwrap();
+        dir.sync_fs().unwrap();
+        dir.reopen().unwrap().sync().unwrap();
+        let stat = dir.statfs().unwrap();
+        assert!(stat.blocks >= stat.bfree && stat.bfree >= stat.bavail);
+        assert!(stat.namelen >= 255 && stat.frsize >= 512);
+    }
+
+    #[test]
+    fn root_may_be_reached_through_a_symlink_but_must_be_a_directory() {
+        let dir = TestDir::new();
+        dir.mkdir(&name("real"), 0o700).unwrap();
+        dir.symlink(b"real", &name("link")).unwrap();
+        dir.create_file(&name("file"), 0o600).unwrap();
+        let root = LowerDir::open_root(&dir.path().join("link")).unwrap();
+        assert_eq!(root.stat_self(), dir.stat(&name("real")));
+        assert_eq!(errno(LowerDir::open_root(&dir.path().join("file"))), libc::ENOTDIR);
+        assert_eq!(errno(LowerDir::open_root(&dir.path().join("none"))), libc::ENOENT);
+    }
+
+    #[test]
+    fn owner_without_rights_opens_its_file_and_the_mode_stays() {
+        let dir = TestDir::new();
+        as_ordinary_user(&dir, || {
+            for mode in [0o000, 0o200, 0o400, 0o444] {
+                dir.write_new(&name("f"), b"x", mode).unwrap();
+                let file = dir.open_file(&name("f"), Access::ReadWrite).unwrap();
+                file.write_at(LowerOffset(0), b"y").unwrap();
+                assert_eq!(dir.read_small(&name("f"), 9), Ok(b"y".to_vec()));
+                assert_eq!(dir.stat(&name("f")).unwrap().mode, mode);
+                dir.unlink(&name("f")).unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn unreadable_directory_can_be_used_and_synced_but_not_read() {
+        let dir = TestDir::new();
+        as_ordinary_user(&dir, || {
+            dir.mkdir(&name("d"), 0o300).unwrap();
+            let sub = dir.open_dir(&name("d")).unwrap();
+            sub.create_file(&name("f"), 0o600).unwrap();
+            sub.sync().unwrap();
+            assert_eq!(dir.stat(&name("d")).unwrap().mode, 0o300);
+            assert_eq!(errno(sub.entries(0, &mut Vec::new()).map(|_| ())), libc::EACCES);
+            assert_eq!(sub.reopen().unwrap().stat(&name("f")).unwrap().kind, NodeKind::File);
+        });
+    }
+
+    #[test]
+    fn file_of_another_user_stays_closed() {
+        let dir = TestDir::new();
+        dir.write_new(&name("f"), b"x", 0o600).unwrap();
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        as_ordinary_user(&dir, || {
+            assert_eq!(errno(dir.open_file(&name("f"), Access::ReadOnly)), libc::EACCES);
+        });
+    }
+}

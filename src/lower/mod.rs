@@ -18,6 +18,8 @@ mod pinned;
 mod proc_fd;
 #[allow(unsafe_code)]
 mod sys;
+#[cfg(test)]
+mod test_dir;
 mod types;
 mod whole_file;
 mod xattr;

@@ -106,3 +106,97 @@ impl Pinned {
         call("linkat", || linkat(CWD, &path, dir.fd(), name, AtFlags::SYMLINK_FOLLOW))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_dir::{ODD, TestDir, as_ordinary_user, name};
+    use super::super::{LowerFile, LowerTime, NodeKind, XattrFlags};
+    use super::*;
+    use crate::units::LowerOffset;
+
+    #[test]
+    fn unlinked_inode_stays_readable_and_writable() {
+        let dir = TestDir::new();
+        dir.write_new(&name(ODD), b"abc", 0o600).unwrap();
+        let pinned = dir.pin(&name(ODD)).unwrap();
+        dir.unlink(&name(ODD)).unwrap();
+        assert_eq!(pinned.stat().unwrap().nlink, 0);
+        let file = pinned.open_file(Access::ReadWrite).unwrap();
+        file.write_at(LowerOffset(1), b"X").unwrap();
+        let mut out = [0; 3];
+        pinned.open_file(Access::ReadOnly).unwrap().read_at(LowerOffset(0), &mut out).unwrap();
+        assert_eq!(&out, b"aXc");
+    }
+
+    #[test]
+    fn unlinked_inode_takes_attributes() {
+        let dir = TestDir::new();
+        dir.write_new(&name(ODD), b"", 0o600).unwrap();
+        let pinned = dir.pin(&name(ODD)).unwrap();
+        dir.unlink(&name(ODD)).unwrap();
+        let at = LowerTime { secs: -5, nanos: 250 };
+        pinned.chmod(0o4711).unwrap();
+        pinned.set_times(Some(TimeSpec::Now), Some(TimeSpec::At(at))).unwrap();
+        pinned.chown(None, Some(pinned.stat().unwrap().gid)).unwrap();
+        pinned.set_xattr(b"user.k", b"v", XattrFlags::Create).unwrap();
+        assert_eq!(pinned.find_xattr(b"user.k"), Ok(b"v".to_vec()));
+        assert_eq!(pinned.stat().unwrap().mtime, at);
+    }
+
+    #[test]
+    fn pinned_symlink_is_the_link_itself() {
+        let dir = TestDir::new();
+        let target = [b'a'; 4095];
+        dir.symlink(&target, &name("l")).unwrap();
+        let pinned = dir.pin(&name("l")).unwrap();
+        dir.unlink(&name("l")).unwrap();
+        assert_eq!(pinned.stat().unwrap().kind, NodeKind::Symlink);
+        assert_eq!(pinned.readlink(), Ok(target.to_vec()));
+        let at = LowerTime { secs: 9, nanos: 9 };
+        pinned.set_times(None, Some(TimeSpec::At(at))).unwrap();
+        assert_eq!(pinned.stat().unwrap().mtime, at);
+        assert_eq!(pinned.open_file(Access::ReadOnly).unwrap_err().errno, libc::ELOOP);
+        assert_eq!(pinned.chmod(0o600).unwrap_err().errno, libc::EOPNOTSUPP);
+        assert_eq!(pinned.list_xattrs(), Ok(vec![]));
+    }
+
+    #[test]
+    fn inode_gets_a_second_name_also_from_an_ordinary_user() {
+        let dir = TestDir::new();
+        dir.write_new(&name("a"), b"abc", 0o600).unwrap();
+        dir.symlink(b"a", &name("s")).unwrap();
+        dir.pin(&name("a")).unwrap().link_to(&dir, &name("b")).unwrap();
+        dir.pin(&name("s")).unwrap().link_to(&dir, &name("t")).unwrap();
+        assert_eq!(dir.stat(&name("b")), dir.stat(&name("a")));
+        assert_eq!(dir.stat(&name("t")), dir.stat(&name("s")));
+        as_ordinary_user(&dir, || {
+            dir.write_new(&name("c"), b"", 0o600).unwrap();
+            let pinned = dir.pin(&name("c")).unwrap();
+            pinned.link_to(&dir, &name("d")).unwrap();
+            let again = pinned.link_to(&dir, &name("d")).unwrap_err();
+            assert_eq!(again.errno, libc::EEXIST);
+            assert_eq!(dir.stat(&name("d")).unwrap().nlink, 2);
+        });
+    }
+
+    #[test]
+    fn inode_without_names_gets_none() {
+        let dir = TestDir::new();
+        dir.create_file(&name("a"), 0o600).unwrap();
+        let pinned = dir.pin(&name("a")).unwrap();
+        dir.unlink(&name("a")).unwrap();
+        assert_eq!(pinned.link_to(&dir, &name("b")).unwrap_err().errno, libc::ENOENT);
+    }
+
+    #[test]
+    fn owner_without_rights_opens_its_pinned_file() {
+        let dir = TestDir::new();
+        as_ordinary_user(&dir, || {
+            dir.write_new(&name("f"), b"", 0o400).unwrap();
+            let pinned = dir.pin(&name("f")).unwrap();
+            dir.unlink(&name("f")).unwrap();
+            pinned.open_file(Access::ReadWrite).unwrap();
+            assert_eq!(pinned.stat().unwrap().mode, 0o400);
+        });
+    }
+}

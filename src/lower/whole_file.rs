@@ -105,3 +105,63 @@ impl LowerDir {
         self.sync()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_dir::{ODD, TestDir, name};
+    use super::*;
+
+    #[test]
+    fn small_file_is_read_up_to_its_limit() {
+        let dir = TestDir::new();
+        dir.write_new(&name(ODD), b"12345", 0o600).unwrap();
+        assert_eq!(dir.read_small(&name(ODD), 5), Ok(b"12345".to_vec()));
+        assert_eq!(dir.read_small(&name(ODD), 4).unwrap_err().errno, libc::EFBIG);
+        assert_eq!(dir.read_small(&name("none"), 4).unwrap_err().errno, libc::ENOENT);
+        dir.write_new(&name("empty"), b"", 0o600).unwrap();
+        assert_eq!(dir.read_small(&name("empty"), 0), Ok(vec![]));
+    }
+
+    #[test]
+    fn new_file_has_its_mode_whatever_the_umask() {
+        let dir = TestDir::new();
+        super::super::acting_as(0, 0, 0o777, || {
+            dir.write_new(&name("f"), b"x", 0o644).map(drop)?;
+            assert_eq!(dir.stat(&name("f"))?.mode, 0o644);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(dir.write_new(&name("f"), b"", 0o644).unwrap_err().errno, libc::EEXIST);
+    }
+
+    #[test]
+    fn replaced_file_is_the_new_one_and_leaves_nothing_behind() {
+        let dir = TestDir::new();
+        dir.write_new(&name("tmp"), b"leftover of a crash", 0o600).unwrap();
+        for bytes in [&b"first and longer"[..], b"second"] {
+            dir.replace_file(&name("f"), &name("tmp"), bytes, 0o640).unwrap();
+            assert_eq!(dir.read_small(&name("f"), 99), Ok(bytes.to_vec()));
+            assert_eq!(dir.stat(&name("f")).unwrap().mode, 0o640);
+            assert_eq!(dir.stat(&name("tmp")).unwrap_err().errno, libc::ENOENT);
+        }
+    }
+
+    #[test]
+    fn failed_replacement_keeps_what_was_there() {
+        let dir = TestDir::new();
+        dir.mkdir(&name("f"), 0o700).unwrap();
+        let error = dir.replace_file(&name("f"), &name("tmp"), b"x", 0o600).unwrap_err();
+        assert_eq!(error, LowerError { op: "renameat", errno: libc::EISDIR });
+        assert_eq!(dir.stat(&name("tmp")).unwrap_err().errno, libc::ENOENT);
+    }
+
+    #[test]
+    fn second_lock_is_refused_until_the_first_is_gone() {
+        let dir = TestDir::new();
+        let first = dir.lock_exclusive(&name("lock")).unwrap();
+        first.as_ref().unwrap().file().write_at(LowerOffset(0), b"1").unwrap();
+        assert!(dir.lock_exclusive(&name("lock")).unwrap().is_none());
+        drop(first);
+        assert!(dir.lock_exclusive(&name("lock")).unwrap().is_some());
+    }
+}

@@ -141,3 +141,73 @@ const SHORT_LEN: usize = 1024;
 
 /// Bytes; longest value and longest list of names. XATTR_SIZE_MAX, XATTR_LIST_MAX of Linux.
 const XATTR_LEN_MAX: usize = 65_536;
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_dir::{ODD, TestDir, name};
+    use super::*;
+
+    const KEY: &[u8] = b"user.k\xffey";
+
+    fn errno<T: std::fmt::Debug>(answer: Result<T, LowerError>) -> i32 {
+        answer.unwrap_err().errno
+    }
+
+    #[test]
+    fn value_round_trips_by_name_and_by_pin() {
+        let dir = TestDir::new();
+        let file = name(ODD);
+        dir.create_file(&file, 0o600).unwrap();
+        let pinned = dir.pin(&file).unwrap();
+        for len in [0, 1, 1024, 1025, 3000] {
+            let value = vec![0x5a; len];
+            dir.set_xattr(&file, KEY, &value, XattrFlags::Set).unwrap();
+            assert_eq!(pinned.find_xattr(KEY), Ok(value));
+        }
+        pinned.set_xattr(b"user.b", b"\0", XattrFlags::Set).unwrap();
+        let mut keys = dir.list_xattrs(&file).unwrap();
+        keys.sort();
+        assert_eq!(keys, [b"user.b".to_vec(), KEY.to_vec()]);
+        assert_eq!(pinned.list_xattrs().unwrap().len(), 2);
+        dir.remove_xattr(&file, KEY).unwrap();
+        pinned.remove_xattr(b"user.b").unwrap();
+        assert_eq!(dir.list_xattrs(&file), Ok(vec![]));
+    }
+
+    #[test]
+    fn create_and_replace_look_at_what_is_there() {
+        let dir = TestDir::new();
+        let file = name("f");
+        dir.create_file(&file, 0o600).unwrap();
+        assert_eq!(errno(dir.set_xattr(&file, KEY, b"", XattrFlags::Replace)), libc::ENODATA);
+        dir.set_xattr(&file, KEY, b"1", XattrFlags::Create).unwrap();
+        assert_eq!(errno(dir.set_xattr(&file, KEY, b"", XattrFlags::Create)), libc::EEXIST);
+        dir.set_xattr(&file, KEY, b"2", XattrFlags::Replace).unwrap();
+        assert_eq!(dir.find_xattr(&file, KEY), Ok(b"2".to_vec()));
+    }
+
+    #[test]
+    fn refusals_keep_their_errno() {
+        let dir = TestDir::new();
+        let file = name("f");
+        dir.create_file(&file, 0o600).unwrap();
+        assert_eq!(errno(dir.find_xattr(&file, KEY)), libc::ENODATA);
+        assert_eq!(errno(dir.remove_xattr(&file, KEY)), libc::ENODATA);
+        assert_eq!(errno(dir.find_xattr(&name("none"), KEY)), libc::ENOENT);
+        let long = [b"user.".to_vec(), vec![b'x'; 251]].concat();
+        assert_eq!(errno(dir.set_xattr(&file, &long, b"", XattrFlags::Set)), libc::ERANGE);
+        let huge = vec![0; XATTR_LEN_MAX + 1];
+        assert_eq!(errno(dir.set_xattr(&file, KEY, &huge, XattrFlags::Set)), libc::E2BIG);
+    }
+
+    #[test]
+    fn symlink_is_not_followed() {
+        let dir = TestDir::new();
+        dir.create_file(&name("f"), 0o600).unwrap();
+        dir.set_xattr(&name("f"), KEY, b"v", XattrFlags::Set).unwrap();
+        dir.symlink(b"f", &name("l")).unwrap();
+        assert!(dir.find_xattr(&name("l"), KEY).is_err());
+        assert_eq!(errno(dir.set_xattr(&name("l"), KEY, b"", XattrFlags::Set)), libc::EPERM);
+        assert_eq!(dir.list_xattrs(&name("l")), Ok(vec![]));
+    }
+}

@@ -1,0 +1,227 @@
+//! A mount from its beginning to its end: [`mount`], [`Mounted`], [`Unmounter`].
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fuser::{BackgroundSession, Config, Filesystem, INodeNo, Notifier, Session, SessionACL};
+
+use crate::fs::{NodeId, Volume};
+use crate::fuse::device::{mount_device, unmount_path};
+use crate::fuse::mountinfo::{MountIdentity, MountTable};
+use crate::fuse::{Adapter, Counters, MountError, MountOptions};
+
+/// How to unmount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnmountHow {
+    /// Fails while the mount is in use.
+    Clean,
+    /// Takes the mount out of sight at once; what is open works on until it is closed.
+    Lazy,
+}
+
+/// Mounts a volume. Returns once the mount answers; requests are served by threads of their own.
+///
+/// The volume is not shut down when the mount ends: that is for the caller, after
+/// [`Mounted::wait`].
+///
+/// # Errors
+/// [`MountError`]; nothing stays mounted then.
+pub fn mount(volume: Arc<Volume>, options: &MountOptions) -> Result<Mounted, MountError> {
+    let counters = Arc::new(Counters::default());
+    let adapter = Adapter::new(volume, Arc::clone(&counters), options.caching());
+    start(adapter, counters, options)
+}
+
+/// Mounts any filesystem.
+fn start<F: Filesystem>(
+    filesystem: F,
+    counters: Arc<Counters>,
+    options: &MountOptions,
+) -> Result<Mounted, MountError> {
+    options.check()?;
+    let mount_point = usable_directory(&options.mount_point)?;
+    let before = load_table()?;
+    let device = mount_device(options, &mount_point)?;
+    let Some(entry) = load_table()?.find_new(&before, &mount_point).cloned() else {
+        return Err(MountError::MountTable);
+    };
+    let unmounter = Unmounter { mount_point, identity: entry.identity };
+    match serve(filesystem, device, options) {
+        Ok(session) => {
+            let mounted = Mounted { session: Some(session), unmounter, counters };
+            // If the root does not answer, dropping unmounts.
+            mounted.check_answers()?;
+            Ok(mounted)
+        }
+        Err(error) => {
+            unmounter.unmount_for_good();
+            Err(MountError::Session { errno: error.raw_os_error().unwrap_or(libc::EIO) })
+        }
+    }
+}
+
+/// Shakes hands with the kernel and starts the threads.
+fn serve<F: Filesystem>(
+    filesystem: F,
+    device: OwnedFd,
+    options: &MountOptions,
+) -> io::Result<BackgroundSession> {
+    let mut config = Config::default();
+    config.n_threads = Some(options.thread_count());
+    config.clone_fd = true;
+    Session::from_fd(filesystem, device, session_acl(options), config)?.spawn()
+}
+
+/// Whose requests fuser refuses. The kernel keeps other users out itself unless `allow_other` is
+/// mounted with, so only `allow_root` needs fuser. Without it fuser must refuse nobody: the kernel's
+/// own writeback asks as user 0, whoever mounted.
+fn session_acl(options: &MountOptions) -> SessionACL {
+    if options.allow_root && !options.allow_other {
+        SessionACL::RootAndOwner
+    } else {
+        SessionACL::All
+    }
+}
+
+/// The path as the table of mounts will show it.
+fn usable_directory(path: &Path) -> Result<PathBuf, MountError> {
+    let unusable = |errno| MountError::MountPoint { path: path.to_path_buf(), errno };
+    let found =
+        path.canonicalize().map_err(|error| unusable(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    if found.is_dir() { Ok(found) } else { Err(unusable(libc::ENOTDIR)) }
+}
+
+fn load_table() -> Result<MountTable, MountError> {
+    MountTable::load().map_err(|_| MountError::MountTable)
+}
+
+/// A mount, and the threads that serve it. Dropping it unmounts lazily.
+#[derive(Debug)]
+pub struct Mounted {
+    /// `None` once it is waited for.
+    session: Option<BackgroundSession>,
+    unmounter: Unmounter,
+    counters: Arc<Counters>,
+}
+
+impl Mounted {
+    /// Where.
+    pub fn mount_point(&self) -> &Path {
+        &self.unmounter.mount_point
+    }
+
+    /// What the kernel asked so far.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// A handle to unmount from elsewhere, such as a signal's thread.
+    pub fn unmounter(&self) -> Unmounter {
+        self.unmounter.clone()
+    }
+
+    /// Tells the kernel what changed behind its back; `None` once the mount has ended.
+    pub fn notifier(&self) -> Option<Invalidator> {
+        self.session.as_ref().map(|session| Invalidator { notifier: session.notifier() })
+    }
+
+    /// Makes the kernel drop a file's cached pages and attributes.
+    ///
+    /// Never from a thread that serves a request: the kernel writes dirty pages back first, and
+    /// waits for that.
+    ///
+    /// # Errors
+    /// What the kernel answers, but for a node that it does not know.
+    pub fn invalidate_file(&self, file: NodeId) -> io::Result<()> {
+        self.notifier().map_or(Ok(()), |notifier| notifier.invalidate_file(file))
+    }
+
+    /// Whether the mount has ended, from inside or from outside.
+    pub fn has_ended(&self) -> bool {
+        self.session.as_ref().is_none_or(|session| session.guard.is_finished())
+    }
+
+    /// Unmounts. See [`Unmounter::unmount`].
+    ///
+    /// # Errors
+    /// As [`Unmounter::unmount`].
+    pub fn unmount(&self, how: UnmountHow) -> Result<(), MountError> {
+        self.unmounter.unmount(how)
+    }
+
+    /// Waits until the mount has ended, whoever unmounts it, and its last request is answered.
+    ///
+    /// # Errors
+    /// [`MountError::Session`] if a thread that served requests failed.
+    pub fn wait(mut self) -> Result<(), MountError> {
+        let Some(session) = self.session.take() else { return Ok(()) };
+        session.join().map_err(|error| MountError::Session {
+            errno: error.raw_os_error().unwrap_or(libc::EIO),
+        })
+    }
+
+    fn check_answers(&self) -> Result<(), MountError> {
+        rustix::fs::stat(self.mount_point())
+            .map(drop)
+            .map_err(|error| MountError::NotAnswering { errno: error.raw_os_error() })
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if !self.has_ended() {
+            self.unmounter.unmount_for_good();
+        }
+    }
+}
+
+/// Tells the kernel what changed behind its back.
+#[derive(Clone, Debug)]
+pub struct Invalidator {
+    notifier: Notifier,
+}
+
+impl Invalidator {
+    /// As [`Mounted::invalidate_file`].
+    ///
+    /// # Errors
+    /// What the kernel answers, but for a node that it does not know.
+    pub fn invalidate_file(&self, file: NodeId) -> io::Result<()> {
+        // From 0 to the end.
+        self.notifier.inval_inode(INodeNo(file.0), 0, -1)
+    }
+}
+
+/// Unmounts one mount and no other, however often and whenever it is asked.
+#[derive(Clone, Debug)]
+pub struct Unmounter {
+    /// Where it was mounted.
+    mount_point: PathBuf,
+    identity: MountIdentity,
+}
+
+impl Unmounter {
+    /// Unmounts. A mount that is gone is unmounted already.
+    ///
+    /// # Errors
+    /// [`MountError::Busy`] if it is in use and `how` is not lazy, [`MountError::Covered`] if another
+    /// filesystem is mounted over it, and what the kernel or fusermount3 refuses. The mount then
+    /// works on.
+    pub fn unmount(&self, how: UnmountHow) -> Result<(), MountError> {
+        let table = load_table()?;
+        let Some(entry) = table.find(&self.identity) else { return Ok(()) };
+        if table.is_covered(entry) {
+            return Err(MountError::Covered { mount_point: entry.mount_point.clone() });
+        }
+        unmount_path(&entry.mount_point, how)
+    }
+
+    /// Unmounts where nobody is left to be told of an error.
+    fn unmount_for_good(&self) {
+        if let Err(error) = self.unmount(UnmountHow::Lazy) {
+            tracing::warn!("{}: still mounted: {error}", self.mount_point.display());
+        }
+    }
+}
