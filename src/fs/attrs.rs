@@ -34,7 +34,7 @@ impl Volume {
     /// stat of a node, wherever it lies.
     pub(super) fn stat_of(&self, node: &Arc<Node>) -> Result<LowerStat, FsError> {
         Ok(match node.place() {
-            Place::Root => self.root.stat_self()?,
+            Place::Root => self.root_pin.stat()?,
             Place::Named { parent, name } => self.dir_of(&parent)?.stat(&name)?,
             Place::Pinned(pinned) => pinned.stat()?,
         })
@@ -102,7 +102,7 @@ impl Volume {
         }
         if set.uid.is_some() || set.gid.is_some() {
             match node.place() {
-                Place::Root => self.root.chown_self(set.uid, set.gid)?,
+                Place::Root => self.root_pin.chown(set.uid, set.gid)?,
                 Place::Named { parent, name } => {
                     self.dir_of(&parent)?.chown(&name, set.uid, set.gid)?;
                 }
@@ -140,7 +140,7 @@ impl Volume {
 
     fn chmod(&self, node: &Arc<Node>, mode: u32) -> Result<(), FsError> {
         Ok(match node.place() {
-            Place::Root => self.root.chmod_self(mode)?,
+            Place::Root => self.root_pin.chmod(mode)?,
             Place::Named { parent, name } => self.dir_of(&parent)?.chmod(&name, mode)?,
             Place::Pinned(pinned) => pinned.chmod(mode)?,
         })
@@ -153,7 +153,7 @@ impl Volume {
         mtime: Option<TimeSpec>,
     ) -> Result<(), FsError> {
         Ok(match node.place() {
-            Place::Root => self.root.set_times_self(atime, mtime)?,
+            Place::Root => self.root_pin.set_times(atime, mtime)?,
             Place::Named { parent, name } => {
                 self.dir_of(&parent)?.set_times(&name, atime, mtime)?;
             }

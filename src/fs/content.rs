@@ -3,8 +3,8 @@
 //! Knows nothing of headers, keys in the service, or locks; [`crate::fs::file`] brings those.
 
 use crate::format::layout::{
-    HEADER_LEN, PAYLOAD, block_of, block_start, last_block, page_at, payload_len,
-    record_at, record_len,
+    HEADER_LEN, PAYLOAD, block_of, block_start, last_block, page_at, payload_len, record_at,
+    record_len,
 };
 use crate::format::record::{self, Position};
 use crate::fs::buffers::with_buffer;

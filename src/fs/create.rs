@@ -10,9 +10,7 @@ use crate::fs::names::{OWN_FILE_MODE, drop_sidecar, object, store_sidecar};
 use crate::fs::nodes::{Node, Place};
 use crate::fs::volume::own_name;
 use crate::fs::{Attr, Caller, CorruptPart, FsError, NodeId, Volume};
-use crate::lower::{
-    LowerDir, LowerError, LowerRename, LowerStat, OsFile, acting_as,
-};
+use crate::lower::{LowerDir, LowerError, LowerRename, LowerStat, OsFile, acting_as};
 use crate::name::{LowerName, PlainName};
 use crate::random::random_array;
 
@@ -85,7 +83,7 @@ impl Volume {
             }
             made
         })?;
-        let _ = node.marker.set(marker);
+        node.set_marker(marker);
         Ok(attr)
     }
 
@@ -100,10 +98,8 @@ impl Volume {
     ) -> Result<(), LowerError> {
         let dir = parent.open_dir(name)?;
         let bytes = marker.encode(self.data_keys.volume(), &self.keys.markers);
-        let marker_name = own_name(MARKER_NAME).map_err(|_| LowerError {
-            op: "marker",
-            errno: libc::EINVAL,
-        })?;
+        let marker_name =
+            own_name(MARKER_NAME).map_err(|_| LowerError { op: "marker", errno: libc::EINVAL })?;
         dir.write_new(&marker_name, &bytes, OWN_FILE_MODE)?;
         // With a default ACL the umask did not count; then the mode is what the ACL made of it.
         let owner = wanted & !umask & OWNER_ALL;
@@ -137,9 +133,8 @@ impl Volume {
         let random = self.data_keys.random();
         let inline = symlink::inline(key, target, random);
         let (_, attr) = self.make(parent, name, |dir, name| {
-            let link = |text: &[u8]| {
-                acting_as(caller.uid, caller.gid, 0, || dir.symlink(text, name))
-            };
+            let link =
+                |text: &[u8]| acting_as(caller.uid, caller.gid, 0, || dir.symlink(text, name));
             match inline.as_deref().map(link) {
                 // Some lower filesystems have shorter links than PATH_MAX.
                 Some(Err(error)) if error.errno == libc::ENAMETOOLONG => {}

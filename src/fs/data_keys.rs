@@ -5,16 +5,16 @@
 use std::sync::Arc;
 
 use crate::crypto::kdf::FileKeys;
+use crate::crypto::suite::Suite;
 use crate::format::envelope::Envelope;
 use crate::format::header::Prelude;
 use crate::format::ids::{FileId, VolumeId};
-use crate::format::volume::KeyPolicyEntry;
+use crate::format::volume::{KeyPolicyEntry, WrappedVolumeKey};
 use crate::fs::{CorruptPart, FsError};
 use crate::kms::{
     CiphertextBlob, EncryptionContext, GeneratedKey, KeyRef, KeyService, KeyTrouble, KmsError,
     MaterialId, Wrapped,
 };
-use crate::crypto::suite::Suite;
 use crate::random::{Random, random_array};
 use crate::sync::{Rank, RwLock};
 
@@ -141,6 +141,29 @@ impl DataKeys {
             None => true,
         };
         Ok(now.arn.as_str() != envelope.key_arn || !same_material)
+    }
+
+    /// The volume key under the current material of the volume's own policy; `None` if it is there.
+    ///
+    /// # Errors
+    /// As [`DataKeys::re_encrypt`].
+    pub fn rewrap_volume_key(
+        &self,
+        old: &WrappedVolumeKey,
+    ) -> Result<Option<WrappedVolumeKey>, FsError> {
+        let key = self.key_of(DEFAULT_POLICY)?;
+        let now = self.service.describe_key(&key)?;
+        let same_material = now.current_material.is_none_or(|m| old.material == Some(m.0));
+        if now.arn.as_str() == old.key_arn && same_material {
+            return Ok(None);
+        }
+        let blob = CiphertextBlob(old.wrapped.clone());
+        let wrapped = self.service.re_encrypt(&blob, &key, &volume_context(self.volume)?)?;
+        Ok(Some(WrappedVolumeKey {
+            key_arn: wrapped.key_arn.as_str().to_owned(),
+            material: wrapped.material.map(|material| material.0),
+            wrapped: wrapped.blob.0,
+        }))
     }
 
     /// The context that binds a wrapped data key to its file and volume.

@@ -58,10 +58,7 @@ impl HeaderState {
     /// # Errors
     /// `FsError::Key`; `FsError::Corrupt` if there is no valid slot, the prelude is another
     /// volume's, or the data key is not the one that sealed the header.
-    pub fn load(
-        file: &dyn LowerFile,
-        data_keys: &DataKeys,
-    ) -> Result<(Self, FileKeys), FsError> {
+    pub fn load(file: &dyn LowerFile, data_keys: &DataKeys) -> Result<(Self, FileKeys), FsError> {
         let (state, header) = Self::peek(file, data_keys)?;
         let keys = data_keys.unwrap(&state.prelude, &state.envelope)?;
         match header.verify(&keys.header) {
@@ -74,10 +71,7 @@ impl HeaderState {
     ///
     /// # Errors
     /// `FsError::Corrupt` if there is no valid slot, or the prelude is another volume's.
-    pub fn peek(
-        file: &dyn LowerFile,
-        data_keys: &DataKeys,
-    ) -> Result<(Self, FileHeader), FsError> {
+    pub fn peek(file: &dyn LowerFile, data_keys: &DataKeys) -> Result<(Self, FileHeader), FsError> {
         let mut bytes = [0; HEADER_LEN];
         let len = file.read_at(LowerOffset(0), &mut bytes)?;
         let header = bytes.get(..len).and_then(|read| FileHeader::parse(read).ok());

@@ -2,7 +2,7 @@
 
 use crate::crypto::kdf::VolumeKeys;
 use crate::format::ids::DirId;
-use crate::format::name::{LowerEntry, LowerForm, classify, check_sidecar, lower_form};
+use crate::format::name::{LowerEntry, LowerForm, check_sidecar, classify, lower_form};
 use crate::fs::{CorruptPart, FsError};
 use crate::lower::{LowerDir, LowerError};
 use crate::name::{LowerName, NameError, PlainName};
@@ -42,7 +42,8 @@ impl<'a> Names<'a> {
             LowerEntry::Foreign => return Err(corrupt),
             LowerEntry::Short(sealed) => sealed,
             LowerEntry::Long { sidecar } => {
-                let content = dir.read_small(&sidecar, SIDECAR_LEN_MAX).map_err(|_| corrupt.clone())?;
+                let content =
+                    dir.read_small(&sidecar, SIDECAR_LEN_MAX).map_err(|_| corrupt.clone())?;
                 let object = LowerName::from_bytes(lower).map_err(|_| corrupt.clone())?;
                 check_sidecar(&object, &content).map_err(|_| corrupt.clone())?;
                 content
@@ -70,7 +71,8 @@ pub fn store_sidecar(dir: &LowerDir, form: &LowerForm) -> Result<(), LowerError>
     };
     match dir.write_new(sidecar, sealed, OWN_FILE_MODE) {
         Ok(_) => Ok(()),
-        Err(error) if error.errno == libc::EEXIST => match dir.read_small(sidecar, SIDECAR_LEN_MAX) {
+        Err(error) if error.errno == libc::EEXIST => match dir.read_small(sidecar, SIDECAR_LEN_MAX)
+        {
             Ok(content) if content == *sealed => Ok(()),
             // Left by a power cut before its content reached the disk.
             _ => dir.replace_file(sidecar, &temporary_name(sealed), sealed, OWN_FILE_MODE),

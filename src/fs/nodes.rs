@@ -1,8 +1,8 @@
 //! Nodes: what the kernel knows of us by number, and where each lies in the lower tree.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use crate::format::marker::DirMarker;
 use crate::fs::file::FileNode;
@@ -46,7 +46,7 @@ pub struct Node {
     /// Content, of a regular file.
     pub file: FileNode,
     /// Directory id and key policy, of a directory; read at its first use.
-    pub marker: OnceLock<DirMarker>,
+    marker: RwLock<Option<DirMarker>>,
     /// Serialises changes of a directory. Rank DIR.
     pub entries: RwLock<()>,
     /// Whether name, sidecar and (of a directory) marker are known to be durable.
@@ -63,13 +63,23 @@ impl Node {
             id,
             kind,
             file: FileNode::default(),
-            marker: OnceLock::new(),
+            marker: RwLock::new(Rank::Cache, None),
             entries: RwLock::new(Rank::Dir, ()),
             name_durable: AtomicBool::new(true),
             place: Mutex::new(Rank::Cache, place),
             descriptors: RwLock::new(Rank::Cache, Descriptors::default()),
             lookups: AtomicU64::new(0),
         }
+    }
+
+    /// Directory id and key policy, if they were read.
+    pub fn marker(&self) -> Option<DirMarker> {
+        self.marker.read().clone()
+    }
+
+    /// Keeps the marker that lies on disk now.
+    pub fn set_marker(&self, marker: DirMarker) {
+        *self.marker.write() = Some(marker);
     }
 
     /// Where the node lies now.

@@ -100,7 +100,10 @@ impl Volume {
                             };
                             let id = self.nodes.id_of(entry.ino);
                             let name_bytes = plain.as_bytes().to_vec();
-                            visit(DirEntry { name: name_bytes, cookie, node: id, kind }, Some(&name))
+                            visit(
+                                DirEntry { name: name_bytes, cookie, node: id, kind },
+                                Some(&name),
+                            )
                         }
                         Ok(None) => continue,
                         Err(_) => {

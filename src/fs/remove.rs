@@ -103,8 +103,11 @@ impl Volume {
         let form = self.names_of(&parent)?.seal(name);
         let new_form = self.names_of(&new_parent)?.seal(new_name);
         // Two directories in the order of their numbers; the kernel has locked them already.
-        let (low, high) =
-            if parent.id <= new_parent.id { (&parent, &new_parent) } else { (&new_parent, &parent) };
+        let (low, high) = if parent.id <= new_parent.id {
+            (&parent, &new_parent)
+        } else {
+            (&new_parent, &parent)
+        };
         let _low = low.entries.write();
         let _high = (low.id != high.id).then(|| high.entries.write());
 
@@ -121,7 +124,12 @@ impl Volume {
             (RenameHow::NoReplace, Some(_)) => Err(FsError::Errno(libc::EEXIST)),
             (RenameHow::Exchange, None) => Err(FsError::NotFound),
             (RenameHow::Exchange, Some(target)) => {
-                source.dir.rename(&source.name, &target.dir, &target.name, LowerRename::Exchange)?;
+                source.dir.rename(
+                    &source.name,
+                    &target.dir,
+                    &target.name,
+                    LowerRename::Exchange,
+                )?;
                 self.moved(&source, &new_parent, &new_form);
                 self.moved(&target, &parent, &form);
                 Ok(())
@@ -167,7 +175,8 @@ impl Volume {
                     self.drop_target(&text);
                 }
             }
-            (true, true) => self.replace_empty_dir(source, target, &new_dir, new_form)
+            (true, true) => self
+                .replace_empty_dir(source, target, &new_dir, new_form)
                 .map(|()| self.moved(source, new_parent, new_form))?,
         }
         Ok(())
@@ -206,10 +215,7 @@ impl Volume {
     /// An entry has another name now.
     fn moved(&self, found: &Found, parent: &Arc<Node>, form: &LowerForm) {
         if let Some(node) = self.nodes.known(found.stat.id.ino) {
-            node.set_place(Place::Named {
-                parent: Arc::clone(parent),
-                name: object(form).clone(),
-            });
+            node.set_place(Place::Named { parent: Arc::clone(parent), name: object(form).clone() });
             node.name_durable.store(false, std::sync::atomic::Ordering::Release);
         }
     }
@@ -226,11 +232,11 @@ fn check_empty(dir: &LowerDir) -> Result<(), FsError> {
         }
         for entry in entries {
             cookie = entry.cookie;
-            let is_own = matches!(entry.name, b"." | b"..") || classify(entry.name) == LowerEntry::Own;
+            let is_own =
+                matches!(entry.name, b"." | b"..") || classify(entry.name) == LowerEntry::Own;
             if !is_own {
                 return Err(FsError::Errno(libc::ENOTEMPTY));
             }
         }
     }
 }
-

@@ -31,12 +31,7 @@ impl FileNode {
     ///
     /// # Errors
     /// `FsError::Key`, `FsError::Corrupt`, `FsError::Lower`; EFBIG beyond the largest file.
-    pub fn write(
-        &self,
-        env: &FileEnv<'_>,
-        at: PlainOffset,
-        data: &[u8],
-    ) -> Result<(), FsError> {
+    pub fn write(&self, env: &FileEnv<'_>, at: PlainOffset, data: &[u8]) -> Result<(), FsError> {
         let end = check_end(at.0, u64_of(data.len()))?;
         if data.is_empty() {
             return Ok(());
@@ -173,13 +168,7 @@ impl Content {
 
     /// Puts the old length and the old last record back after a growth that failed half-way, as a
     /// full disk makes it. What cannot be put back is mended by the recovery after the next stop.
-    fn undo_growth(
-        &mut self,
-        env: &FileEnv<'_>,
-        header: &Header,
-        keys: &OpenKeys,
-        old: PlainLen,
-    ) {
+    fn undo_growth(&mut self, env: &FileEnv<'_>, header: &Header, keys: &OpenKeys, old: PlainLen) {
         let undone = if header.bytes.is_some() {
             env.file.set_len(LowerLen(0)).map_err(FsError::from)
         } else {
@@ -193,12 +182,7 @@ impl Content {
     }
 
     /// Cuts the file to `size` and seals its last record anew from what lies there.
-    fn seal_tail(
-        &self,
-        env: &FileEnv<'_>,
-        keys: &OpenKeys,
-        size: PlainLen,
-    ) -> Result<(), FsError> {
+    fn seal_tail(&self, env: &FileEnv<'_>, keys: &OpenKeys, size: PlainLen) -> Result<(), FsError> {
         let Some(last) = last_block(size) else {
             return self.seal_empty_tail(env, keys);
         };

@@ -1,6 +1,7 @@
 //! The volume: owns everything, and reaches lower files and directories for the operations that
 //! stand in the other files of this folder.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,7 +18,7 @@ use crate::fs::names::Names;
 use crate::fs::nodes::{Node, NodeTable, Place};
 use crate::fs::rewrap_queue::RewrapQueue;
 use crate::fs::{CorruptPart, FsError, NodeId, RecoveryReport};
-use crate::lower::{Access, LockedFile, LowerDir, OsFile, SyncScope};
+use crate::lower::{Access, LockedFile, LowerDir, OsFile, Pinned, SyncScope};
 use crate::name::LowerName;
 use crate::sync::{Mutex, Rank, RwLock};
 
@@ -25,6 +26,8 @@ use crate::sync::{Mutex, Rank, RwLock};
 #[derive(Debug)]
 pub struct Volume {
     pub(super) root: Arc<LowerDir>,
+    /// The same, for its attributes.
+    pub(super) root_pin: Pinned,
     /// `.kmsfs` in the root.
     pub(super) own: Arc<LowerDir>,
     /// Rank CACHE; changed by `policy set` only.
@@ -39,6 +42,8 @@ pub struct Volume {
     pub(super) read_only: bool,
     /// Something was written since the last checkpoint.
     pub(super) dirty: AtomicBool,
+    /// Lower directory as it was named at opening, for people.
+    pub(super) lower_path: PathBuf,
     pub(super) recovery: Option<RecoveryReport>,
     /// Held as long as the volume is open for writing.
     pub(super) lock: Mutex<Option<LockedFile>>,
@@ -89,11 +94,12 @@ impl Volume {
     /// # Errors
     /// `FsError::Corrupt` if the marker is missing or wrong.
     pub(super) fn marker_of(&self, node: &Arc<Node>) -> Result<DirMarker, FsError> {
-        if let Some(marker) = node.marker.get() {
-            return Ok(marker.clone());
+        if let Some(marker) = node.marker() {
+            return Ok(marker);
         }
         let marker = self.load_marker(&*self.dir_of(node)?)?;
-        Ok(node.marker.get_or_init(|| marker).clone())
+        node.set_marker(marker.clone());
+        Ok(marker)
     }
 
     /// Reads the marker of a lower directory.
@@ -145,8 +151,7 @@ impl Volume {
         work: impl FnOnce(&FileEnv<'_>) -> Result<T, FsError>,
     ) -> Result<T, FsError> {
         let file = self.file_of(node)?;
-        let env =
-            FileEnv { file: &*file, data_keys: &self.data_keys, policy, trust: self.trust };
+        let env = FileEnv { file: &*file, data_keys: &self.data_keys, policy, trust: self.trust };
         let result = work(&env);
         if node.file.take_freshly_loaded() {
             self.keys_loaded(node, &env);

@@ -114,7 +114,7 @@ impl Volume {
             false => name,
         };
         Ok(match node.place() {
-            Place::Root => self.root.remove_xattr_self(lower)?,
+            Place::Root => self.root_pin.remove_xattr(lower)?,
             Place::Named { parent, name } => self.dir_of(&parent)?.remove_xattr(&name, lower)?,
             Place::Pinned(pinned) => pinned.remove_xattr(lower)?,
         })
@@ -156,7 +156,7 @@ impl Volume {
         how: XattrFlags,
     ) -> Result<(), FsError> {
         Ok(match node.place() {
-            Place::Root => self.root.set_xattr_self(name, value, how)?,
+            Place::Root => self.root_pin.set_xattr(name, value, how)?,
             Place::Named { parent, name: entry } => {
                 self.dir_of(&parent)?.set_xattr(&entry, name, value, how)?;
             }
@@ -166,7 +166,7 @@ impl Volume {
 
     fn load_xattr(&self, node: &Arc<Node>, name: &[u8]) -> Result<Vec<u8>, FsError> {
         Ok(match node.place() {
-            Place::Root => self.root.find_xattr_self(name)?,
+            Place::Root => self.root_pin.find_xattr(name)?,
             Place::Named { parent, name: entry } => {
                 self.dir_of(&parent)?.find_xattr(&entry, name)?
             }
@@ -176,7 +176,7 @@ impl Volume {
 
     fn lower_xattrs(&self, node: &Arc<Node>) -> Result<Vec<Vec<u8>>, FsError> {
         Ok(match node.place() {
-            Place::Root => self.root.list_xattrs_self()?,
+            Place::Root => self.root_pin.list_xattrs()?,
             Place::Named { parent, name } => self.dir_of(&parent)?.list_xattrs(&name)?,
             Place::Pinned(pinned) => pinned.list_xattrs()?,
         })
