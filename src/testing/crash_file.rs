@@ -112,7 +112,7 @@ impl LowerFile for CrashFile {
         state.primitive("ftruncate")?;
         if len.0 < state.live.len() {
             let page = len.0 / PAGE;
-            if len.0 % PAGE != 0
+            if !len.0.is_multiple_of(PAGE)
                 && let Some(content) = state.live.page(page)
             {
                 let mut content = Arc::clone(content);
