@@ -7,7 +7,9 @@ use crate::codec::{OutOfBounds, Reader, Writer};
 use crate::crypto::{MacKey, Suite};
 use crate::format::error::check_reserved;
 use crate::format::layout::{HEADER_LEN, PAGE_LEN, PRELUDE_LEN, SLOT_LEN};
-use crate::format::{Envelope, FileId, FormatError, Slot, SlotIndex, VolumeId};
+use crate::format::{Envelope, FileId, FormatError, VolumeId};
+
+pub use crate::format::envelope::{Slot, SlotIndex};
 
 /// First bytes of every lower file that has a header: a byte that is no text, the name, and a line
 /// end that a transfer as text would change.
@@ -26,7 +28,7 @@ const _: () = assert!(PAGE_LEN == 4096 && HEADER_LEN == 1536);
 pub struct Prelude {
     /// The algorithms of its records.
     pub suite: Suite,
-    /// Counts the data keys that this lower file has had. Informative.
+    /// Kept for a count of data keys; written 0, and any value is read.
     pub generation: u32,
     /// The volume that it belongs to.
     pub volume: VolumeId,
@@ -188,7 +190,7 @@ mod tests {
     fn prelude() -> Prelude {
         Prelude {
             suite: Suite::Xaes256Gcm,
-            generation: 1,
+            generation: 7,
             volume: VolumeId([0xaa; 16]),
             file: FileId([0xbb; 16]),
         }
@@ -244,7 +246,7 @@ mod tests {
     fn prelude_fields_lie_where_the_text_says() {
         let bytes = prelude().encode();
         assert_eq!(&bytes[..8], b"\x89KMSFS\r\n");
-        assert_eq!(&bytes[8..24], &[1, 0, 1, 0, 0, 16, 0, 0, 0, 6, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(&bytes[8..24], &[1, 0, 1, 0, 0, 16, 0, 0, 0, 6, 0, 0, 7, 0, 0, 0]);
         assert_eq!(&bytes[24..40], &[0xaa; 16]);
         assert_eq!(&bytes[40..56], &[0xbb; 16]);
         assert_eq!(&bytes[56..], &[0; 456]);

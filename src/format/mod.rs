@@ -33,3 +33,6 @@ pub use state::VolumeState;
 pub use symlink::LowerTarget;
 pub use volume::{KeyPolicyEntry, KmsPlace, UnverifiedConfig, VolumeConfig, WrappedVolumeKey};
 pub use xattr::XattrName;
+
+#[cfg(test)]
+mod example;

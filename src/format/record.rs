@@ -34,8 +34,8 @@ const FLAG_FINAL: u16 = 1;
 
 /// Seals a block into its record, every byte of it.
 ///
-/// `record` has [`record_len`] bytes and `plain` at most [`payload_len`]; `n2` is random for every
-/// call. A caller that breaks this gets no record: the process ends (see `crypto`), since a block
+/// `record` has [`record_len`] bytes; `plain` has [`payload_len`], or fewer in the last block; `n2`
+/// is random for every call. A caller that breaks this gets no record: the process ends (see `crypto`), since a block
 /// that was not written is data lost in silence.
 pub fn seal(
     cipher: &ContentCipher,
@@ -46,7 +46,7 @@ pub fn seal(
     record: &mut [u8],
 ) {
     debug_assert_eq!(record.len(), record_len(block), "record of block {block}");
-    debug_assert!(plain.len() <= payload_len(block), "plaintext of block {block}");
+    debug_assert!(is_possible(block, plain.len(), position), "plaintext of block {block}");
     let fields = fields(plain.len(), position);
     let Some(parts) = split_mut(record, plain.len()) else { std::process::abort() };
     parts.fields.copy_from_slice(&fields);
@@ -141,11 +141,19 @@ fn parse_fields(block: BlockNo, fields: &[u8; 8]) -> Result<RecordHead, FormatEr
         return Err(FormatError::ReservedNotZero);
     }
     let position = if flags == FLAG_FINAL { Position::Final } else { Position::Middle };
-    let empty_file = block.0 == 0 && position == Position::Final;
-    if len > payload_len(block) || (len == 0 && !empty_file) {
-        return Err(FormatError::BadRecord);
+    if is_possible(block, len, position) {
+        Ok(RecordHead { len, position })
+    } else {
+        Err(FormatError::BadRecord)
     }
-    Ok(RecordHead { len, position })
+}
+
+/// A block that another one follows is full, and only an empty file has an empty block.
+fn is_possible(block: BlockNo, len: usize, position: Position) -> bool {
+    match position {
+        Position::Middle => len == payload_len(block),
+        Position::Final => len <= payload_len(block) && (len > 0 || block.0 == 0),
+    }
 }
 
 /// Block number and fields: a record opens only where it was written, with what it says of itself.
@@ -188,7 +196,8 @@ mod tests {
         random.fill(&mut plain);
         for block in [BlockNo(0), BlockNo(1), BlockNo(u64::MAX)] {
             for len in (1..payload_len(block)).step_by(61).chain([payload_len(block)]) {
-                for position in [Position::Middle, Position::Final] {
+                let middle = (len == payload_len(block)).then_some(Position::Middle);
+                for position in middle.into_iter().chain([Position::Final]) {
                     let record = sealed(block, &plain[..len], position);
                     let expected = RecordHead { len, position };
                     assert_eq!(head(block, &record), Ok(expected));
@@ -204,15 +213,34 @@ mod tests {
         let record = sealed(BlockNo(0), b"", Position::Final);
         let expected = RecordHead { len: 0, position: Position::Final };
         assert_eq!(opened(BlockNo(0), &record), Ok((expected, Vec::new())));
-        let record = sealed(BlockNo(0), b"", Position::Middle);
-        assert_eq!(head(BlockNo(0), &record), Err(FormatError::BadRecord));
-        let record = sealed(BlockNo(1), b"", Position::Final);
-        assert_eq!(head(BlockNo(1), &record), Err(FormatError::BadRecord));
+    }
+
+    #[test]
+    fn an_empty_block_elsewhere_and_a_short_one_before_the_end_are_refused() {
+        for (block, len, flags, is_good) in [
+            (0, 0, 1, true),
+            (0, 0, 0, false),
+            (1, 0, 1, false),
+            (0, 2511, 0, false),
+            (0, 2512, 0, true),
+            (1, 4047, 0, false),
+            (1, 4048, 0, true),
+            (1, 1, 1, true),
+        ] {
+            let mut record = sealed(BlockNo(block), b"x", Position::Final);
+            record[40..42].copy_from_slice(&u16::to_le_bytes(len));
+            record[42] = flags;
+            let read = head(BlockNo(block), &record);
+            assert_eq!(read.is_ok(), is_good, "block {block} of {len} bytes, flags {flags}");
+            if !is_good {
+                assert_eq!(read, Err(FormatError::BadRecord));
+            }
+        }
     }
 
     #[test]
     fn every_flipped_bit_is_found() {
-        let record = sealed(BlockNo(1), &[7; 1000], Position::Middle);
+        let record = sealed(BlockNo(1), &[7; 1000], Position::Final);
         for at in 0..record.len() {
             let mut changed = record.clone();
             changed[at] ^= 1;
@@ -220,6 +248,8 @@ mod tests {
             let expected = match at {
                 44..48 => FormatError::ReservedNotZero,
                 43 => FormatError::ReservedNotZero,
+                // No longer FINAL, and not full.
+                42 => FormatError::BadRecord,
                 1048.. => FormatError::BadRecord,
                 _ => FormatError::BadTag,
             };

@@ -47,6 +47,7 @@ pub enum SyncScope {
 }
 
 /// One open regular file of the lower filesystem. Tests substitute memory and power cuts.
+#[expect(clippy::len_without_is_empty, reason = "a file is no collection")]
 pub trait LowerFile: Send + Sync + Debug {
     /// Length in bytes.
     ///
