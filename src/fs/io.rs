@@ -4,7 +4,7 @@ use crate::format::layout::{block_of, page_at};
 use crate::fs::content::u64_of;
 use crate::fs::resize::EmptyHeader;
 use crate::fs::{AllocateHow, FsError, NodeId, SeekTo, Volume, WriteHow};
-use crate::lower::{LowerError, LowerFile};
+use crate::lower::LowerError;
 use crate::units::{BlockNo, LowerLen, PlainLen, PlainOffset};
 
 /// Most bytes that one call copies; the caller asks again for the rest.

@@ -269,7 +269,7 @@ fn load_config(lower: &Path) -> Result<(LowerDir, LowerDir, volume::UnverifiedCo
     let own = root.open_dir(&own_name(VOLUME_DIR)?).map_err(missing)?;
     let bytes = own.read_small(&own_name(CONFIG_NAME)?, CONFIG_LEN_MAX).map_err(missing)?;
     let text = String::from_utf8(bytes)
-        .map_err(|_| FsError::VolumeConfig(crate::format::FormatError::BadText))?;
+        .map_err(|_| FsError::VolumeConfig(crate::format::FormatError::BadText { line: 0 }))?;
     let config = volume::parse(&text).map_err(FsError::VolumeConfig)?;
     Ok((root, own, config))
 }

@@ -66,7 +66,7 @@ pub fn object(form: &LowerForm) -> &LowerName {
 /// # Errors
 /// `LowerError` of the write.
 pub fn store_sidecar(dir: &LowerDir, form: &LowerForm) -> Result<(), LowerError> {
-    let LowerForm::Long { sidecar, sealed, .. } = form else {
+    let LowerForm::Long { object, sidecar, sealed } = form else {
         return Ok(());
     };
     match dir.write_new(sidecar, sealed, OWN_FILE_MODE) {
@@ -75,10 +75,17 @@ pub fn store_sidecar(dir: &LowerDir, form: &LowerForm) -> Result<(), LowerError>
         {
             Ok(content) if content == *sealed => Ok(()),
             // Left by a power cut before its content reached the disk.
-            _ => dir.replace_file(sidecar, &temporary_name(sealed), sealed, OWN_FILE_MODE),
+            _ => dir.replace_file(sidecar, &temporary_name(object), sealed, OWN_FILE_MODE),
         },
         Err(error) => Err(error),
     }
+}
+
+/// A name for a sidecar that is being replaced.
+fn temporary_name(object: &LowerName) -> LowerName {
+    let digest = crate::codec::hex(&crate::crypto::kdf::sha256(&[object.as_bytes()])[..8]);
+    let name = format!("{}{digest}", crate::format::name::TEMPORARY_PREFIX);
+    LowerName::from_bytes(name.as_bytes()).unwrap_or_else(|_| object.clone())
 }
 
 /// Removes the sidecar of a long name, behind its object. An orphan that stays is found by fsck.

@@ -10,6 +10,7 @@ use crate::format::record::{self, Position};
 use crate::fs::content::{u64_of, usize_of};
 use crate::fs::data_keys::DataKeys;
 use crate::fs::header_io::{HeaderState, OpenKeys};
+use crate::fs::resize::cut;
 use crate::fs::{CorruptPart, FsError};
 use crate::lower::LowerFile;
 use crate::random::random_array;
@@ -77,7 +78,10 @@ pub fn mend(file: &dyn LowerFile, data_keys: &DataKeys) -> Result<Mended, FsErro
         mended.marked_sparse = true;
     }
     if wanted != lower {
-        file.set_len(LowerLen(wanted))?;
+        match size.0 {
+            0 => file.set_len(LowerLen(page_len))?,
+            _ => cut(file, size)?,
+        }
         mended.length_from = Some(lower);
     }
     mended.tail_sealed = seal_tail(file, &keys, data_keys, size)?;

@@ -14,7 +14,7 @@ use crate::fs::FsError;
 use crate::fs::content::{Change, Trust, View, u64_of, usize_of};
 use crate::fs::file::{Content, FileEnv, FileNode, Header, Stage};
 use crate::fs::header_io::OpenKeys;
-use crate::lower::LowerError;
+use crate::lower::{LowerError, LowerFile};
 use crate::units::{BlockNo, LowerLen, LowerOffset, PlainLen, PlainOffset};
 
 /// What becomes of the header of a file that is cut down to nothing.
@@ -190,7 +190,7 @@ impl Content {
         let view = View { trust: Trust::Lenient, size, ..self.view(env, keys) };
         let mut kept = [0; PAYLOAD];
         view.read_block(last, &mut kept)?;
-        env.file.set_len(lower_len(size))?;
+        cut(env.file, size)?;
         let len = usize_of(size.0 - start.0)?;
         let data = kept.get(..len).unwrap_or_default();
         let change = Change { first: last, last, size, at: start, data, header: None };
@@ -245,7 +245,7 @@ impl Content {
         view.read(start, kept)?;
         let change = Change { first: last, last, size, at: start, data: kept, header: None };
         view.write(&change, env.data_keys.random())?;
-        env.file.set_len(lower_len(size))?;
+        cut(env.file, size)?;
         self.gaps.remove(last, BlockNo(u64::MAX));
         self.size = size;
         Ok(())
@@ -305,6 +305,18 @@ impl Content {
     }
 }
 
+/// Sets the lower length to that of a shorter plaintext. At a page's end first: what is left of the
+/// page behind the last record must not stay, for a later growth may make a hole of it.
+///
+/// # Errors
+/// `FsError::Lower`.
+pub(super) fn cut(file: &dyn LowerFile, size: PlainLen) -> Result<(), FsError> {
+    let len = lower_len(size);
+    let page_len = u64_of(PAGE_LEN);
+    file.set_len(LowerLen(len.0 / page_len * page_len))?;
+    Ok(file.set_len(len)?)
+}
+
 /// Frees whole pages, or fills them with zeros where the lower filesystem cannot.
 fn punch_pages(env: &FileEnv<'_>, at: LowerOffset, len: u64) -> Result<(), FsError> {
     const ZEROS: [u8; 16 * PAGE_LEN] = [0; 16 * PAGE_LEN];
@@ -324,7 +336,7 @@ fn punch_pages(env: &FileEnv<'_>, at: LowerOffset, len: u64) -> Result<(), FsErr
 /// The end of a range, if a file may be that long.
 fn check_end(at: u64, len: u64) -> Result<u64, FsError> {
     match at.checked_add(len) {
-        Some(end) if end <= PLAIN_LEN_MAX => Ok(end),
+        Some(end) if end <= PLAIN_LEN_MAX.0 => Ok(end),
         _ => Err(FsError::Errno(libc::EFBIG)),
     }
 }

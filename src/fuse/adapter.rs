@@ -301,7 +301,7 @@ impl Filesystem for Adapter {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         PLAIN.with_borrow_mut(|plain| {
             match self.guarded(Op::Read, |v| v.read(node(ino), at, len, plain)) {
-                Ok(()) => reply.data(plain),
+                Ok(got) => reply.data(plain.get(..got).unwrap_or_default()),
                 Err(errno) => reply.error(errno),
             }
         });
