@@ -27,7 +27,7 @@ pub enum UnmountHow {
 /// [`Mounted::wait`].
 ///
 /// # Errors
-/// [`MountError`]; nothing stays mounted then.
+/// [`MountError`]; nothing stays mounted then, unless the table of mounts cannot be read.
 pub fn mount(volume: Arc<Volume>, options: &MountOptions) -> Result<Mounted, MountError> {
     let counters = Arc::new(Counters::default());
     let adapter = Adapter::new(volume, Arc::clone(&counters), options.caching());
@@ -223,5 +223,151 @@ impl Unmounter {
         if let Err(error) = self.unmount(UnmountHow::Lazy) {
             tracing::warn!("{}: still mounted: {error}", self.mount_point.display());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fuser::{Errno, FileHandle, ReplyAttr, Request};
+    use rustix::fs::{Access, Mode, OFlags};
+    use rustix::mount::MountFlags;
+    use std::time::Duration;
+
+    use crate::fuse::convert::bare_attr;
+    use crate::lower::NodeKind;
+
+    /// An empty root directory; `answers` or not.
+    struct BareRoot {
+        answers: bool,
+    }
+
+    impl Filesystem for BareRoot {
+        fn getattr(&self, _: &Request, _: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+            if self.answers {
+                reply.attr(&Duration::from_secs(1), &bare_attr(NodeId::ROOT, NodeKind::Dir));
+            } else {
+                reply.error(Errno::ETIMEDOUT);
+            }
+        }
+    }
+
+    fn options(place: &tempfile::TempDir) -> MountOptions {
+        MountOptions {
+            mount_point: place.path().to_path_buf(),
+            source: String::from("/lower, with \\ comma"),
+            ..MountOptions::default()
+        }
+    }
+
+    /// `None` where this machine cannot mount.
+    fn mounted(place: &tempfile::TempDir) -> Option<Mounted> {
+        let access = Access::READ_OK | Access::WRITE_OK;
+        if rustix::fs::access("/dev/fuse", access).is_err() {
+            eprintln!("skipped: no access to /dev/fuse");
+            return None;
+        }
+        let counters = Arc::new(Counters::default());
+        Some(start(BareRoot { answers: true }, counters, &options(place)).unwrap())
+    }
+
+    /// `None` for an ordinary user.
+    fn mounted_by_root(place: &tempfile::TempDir) -> Option<Mounted> {
+        if rustix::process::getuid().is_root() { mounted(place) } else { None }
+    }
+
+    fn mount_tmpfs(place: &Path) {
+        rustix::mount::mount("none", place, "tmpfs", MountFlags::empty(), None).unwrap();
+    }
+
+    fn is_mounted(mounted: &Unmounter) -> bool {
+        MountTable::load().unwrap().find(&mounted.identity).is_some()
+    }
+
+    #[test]
+    fn mount_answers_and_shows_its_type_until_it_is_unmounted() {
+        let place = tempfile::tempdir().unwrap();
+        let Some(mounted) = mounted(&place) else { return };
+        let unmounter = mounted.unmounter();
+        let table = MountTable::load().unwrap();
+        assert!(table.find(&unmounter.identity).unwrap().is_kmsfs());
+        assert!(!mounted.has_ended());
+        mounted.invalidate_file(NodeId::ROOT).unwrap();
+        mounted.invalidate_file(NodeId(4711)).unwrap();
+        mounted.unmount(UnmountHow::Clean).unwrap();
+        mounted.wait().unwrap();
+        assert!(!is_mounted(&unmounter));
+    }
+
+    #[test]
+    fn mount_in_use_is_unmounted_only_lazily() {
+        let place = tempfile::tempdir().unwrap();
+        let Some(mounted) = mounted(&place) else { return };
+        let used = rustix::fs::open(place.path(), OFlags::PATH, Mode::empty()).unwrap();
+        let mount_point = mounted.mount_point().to_path_buf();
+        assert_eq!(mounted.unmount(UnmountHow::Clean), Err(MountError::Busy { mount_point }));
+        mounted.unmount(UnmountHow::Lazy).unwrap();
+        assert!(!is_mounted(&mounted.unmounter()));
+        assert!(!mounted.has_ended());
+        drop(used);
+        mounted.wait().unwrap();
+    }
+
+    #[test]
+    fn unmounting_from_outside_ends_the_wait() {
+        let place = tempfile::tempdir().unwrap();
+        let Some(mounted) = mounted(&place) else { return };
+        unmount_path(mounted.mount_point(), UnmountHow::Clean).unwrap();
+        mounted.wait().unwrap();
+    }
+
+    #[test]
+    fn dropping_unmounts() {
+        let place = tempfile::tempdir().unwrap();
+        let Some(mounted) = mounted(&place) else { return };
+        let unmounter = mounted.unmounter();
+        drop(mounted);
+        assert!(!is_mounted(&unmounter));
+    }
+
+    /// Law: only our own mount is unmounted, whatever lies at its path.
+    #[test]
+    fn filesystem_that_came_later_to_the_same_path_stays_mounted() {
+        let place = tempfile::tempdir().unwrap();
+        let Some(mounted) = mounted_by_root(&place) else { return };
+        let unmounter = mounted.unmounter();
+        mount_tmpfs(place.path());
+        let mount_point = unmounter.mount_point.clone();
+        assert_eq!(
+            mounted.unmount(UnmountHow::Lazy),
+            Err(MountError::Covered { mount_point: mount_point.clone() })
+        );
+        unmount_path(&mount_point, UnmountHow::Clean).unwrap();
+        unmount_path(&mount_point, UnmountHow::Clean).unwrap();
+        mount_tmpfs(place.path());
+        mounted.unmount(UnmountHow::Clean).unwrap();
+        drop(mounted);
+        unmount_path(&mount_point, UnmountHow::Clean).unwrap();
+    }
+
+    #[test]
+    fn root_that_does_not_answer_is_an_error_and_not_left_mounted() {
+        let place = tempfile::tempdir().unwrap();
+        if mounted(&place).is_none() {
+            return;
+        }
+        let counters = Arc::new(Counters::default());
+        let failed = start(BareRoot { answers: false }, counters, &options(&place));
+        let failed = failed.map(|mounted| mounted.has_ended());
+        assert_eq!(failed, Err(MountError::NotAnswering { errno: libc::ETIMEDOUT }));
+        assert!(place.path().is_dir(), "something is still mounted there");
+    }
+
+    #[test]
+    fn mount_point_must_be_a_directory() {
+        let place = tempfile::NamedTempFile::new().unwrap();
+        let path = place.path().to_path_buf();
+        let errno = libc::ENOTDIR;
+        assert_eq!(usable_directory(&path), Err(MountError::MountPoint { path, errno }));
     }
 }
