@@ -11,8 +11,8 @@ use crate::fuse::options::SUBTYPE;
 
 /// What tells a mount from every other that exists at the same time.
 ///
-/// The kernel uses both numbers again once a mount is gone, though not the device while our session
-/// lives.
+/// The kernel gives both numbers again once they are free. The device is free only after the
+/// connection to its server is cut, so while that stands, equal means the same mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MountIdentity {
     /// Number of the mount.

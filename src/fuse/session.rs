@@ -3,12 +3,12 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use fuser::{BackgroundSession, Config, Filesystem, INodeNo, Notifier, Session, SessionACL};
 
 use crate::fs::{NodeId, Volume};
-use crate::fuse::device::{mount_device, unmount_path};
+use crate::fuse::device::{is_connected, mount_device, unmount_path};
 use crate::fuse::mountinfo::{MountIdentity, MountTable};
 use crate::fuse::{Adapter, Counters, MountError, MountOptions};
 
@@ -47,10 +47,15 @@ fn start<F: Filesystem>(
     let Some(entry) = load_table()?.find_new(&before, &mount_point).cloned() else {
         return Err(MountError::MountTable);
     };
-    let unmounter = Unmounter { mount_point, identity: entry.identity };
-    match serve(filesystem, device, options) {
+    let connection = Arc::new(device);
+    let unmounter = Unmounter {
+        mount_point,
+        identity: entry.identity,
+        connection: Arc::downgrade(&connection),
+    };
+    match serve(filesystem, &connection, options) {
         Ok(session) => {
-            let mounted = Mounted { session: Some(session), unmounter, counters };
+            let mounted = Mounted { session: Some(session), unmounter, counters, connection };
             // If the root does not answer, dropping unmounts.
             mounted.check_answers()?;
             Ok(mounted)
@@ -65,9 +70,10 @@ fn start<F: Filesystem>(
 /// Shakes hands with the kernel and starts the threads.
 fn serve<F: Filesystem>(
     filesystem: F,
-    device: OwnedFd,
+    connection: &OwnedFd,
     options: &MountOptions,
 ) -> io::Result<BackgroundSession> {
+    let device = connection.try_clone()?;
     let mut config = Config::default();
     config.n_threads = Some(options.thread_count());
     config.clone_fd = true;
@@ -104,6 +110,9 @@ pub struct Mounted {
     session: Option<BackgroundSession>,
     unmounter: Unmounter,
     counters: Arc<Counters>,
+    /// Tells whether the filesystem is still there. Closed with this: while it is open, requests
+    /// that no thread is left to serve would wait for ever.
+    connection: Arc<OwnedFd>,
 }
 
 impl Mounted {
@@ -141,6 +150,7 @@ impl Mounted {
     /// Whether the mount has ended, from inside or from outside.
     pub fn has_ended(&self) -> bool {
         self.session.as_ref().is_none_or(|session| session.guard.is_finished())
+            || !is_connected(&self.connection)
     }
 
     /// Unmounts. See [`Unmounter::unmount`].
@@ -200,6 +210,8 @@ pub struct Unmounter {
     /// Where it was mounted.
     mount_point: PathBuf,
     identity: MountIdentity,
+    /// Gone with the [`Mounted`].
+    connection: Weak<OwnedFd>,
 }
 
 impl Unmounter {
@@ -210,8 +222,13 @@ impl Unmounter {
     /// filesystem is mounted over it, and what the kernel or fusermount3 refuses. The mount then
     /// works on.
     pub fn unmount(&self, how: UnmountHow) -> Result<(), MountError> {
+        let Some(connection) = self.connection.upgrade() else { return Ok(()) };
         let table = load_table()?;
         let Some(entry) = table.find(&self.identity) else { return Ok(()) };
+        // Asked after the table is read: what it showed was ours if the connection stands now.
+        if !is_connected(&connection) {
+            return Ok(());
+        }
         if table.is_covered(entry) {
             return Err(MountError::Covered { mount_point: entry.mount_point.clone() });
         }
@@ -280,23 +297,22 @@ mod tests {
         rustix::mount::mount("none", place, "tmpfs", MountFlags::empty(), None).unwrap();
     }
 
-    fn is_mounted(mounted: &Unmounter) -> bool {
-        MountTable::load().unwrap().find(&mounted.identity).is_some()
+    fn is_mounted(place: &tempfile::TempDir) -> bool {
+        let table = MountTable::load().unwrap();
+        table.find_new(&MountTable::default(), place.path()).is_some()
     }
 
     #[test]
     fn mount_answers_and_shows_its_type_until_it_is_unmounted() {
         let place = tempfile::tempdir().unwrap();
         let Some(mounted) = mounted(&place) else { return };
-        let unmounter = mounted.unmounter();
-        let table = MountTable::load().unwrap();
-        assert!(table.find(&unmounter.identity).unwrap().is_kmsfs());
+        assert!(is_mounted(&place));
         assert!(!mounted.has_ended());
         mounted.invalidate_file(NodeId::ROOT).unwrap();
         mounted.invalidate_file(NodeId(4711)).unwrap();
         mounted.unmount(UnmountHow::Clean).unwrap();
         mounted.wait().unwrap();
-        assert!(!is_mounted(&unmounter));
+        assert!(!is_mounted(&place));
     }
 
     #[test]
@@ -307,7 +323,7 @@ mod tests {
         let mount_point = mounted.mount_point().to_path_buf();
         assert_eq!(mounted.unmount(UnmountHow::Clean), Err(MountError::Busy { mount_point }));
         mounted.unmount(UnmountHow::Lazy).unwrap();
-        assert!(!is_mounted(&mounted.unmounter()));
+        assert!(!is_mounted(&place));
         assert!(!mounted.has_ended());
         drop(used);
         mounted.wait().unwrap();
@@ -325,9 +341,8 @@ mod tests {
     fn dropping_unmounts() {
         let place = tempfile::tempdir().unwrap();
         let Some(mounted) = mounted(&place) else { return };
-        let unmounter = mounted.unmounter();
         drop(mounted);
-        assert!(!is_mounted(&unmounter));
+        assert!(!is_mounted(&place));
     }
 
     /// Law: only our own mount is unmounted, whatever lies at its path.
@@ -345,8 +360,10 @@ mod tests {
         unmount_path(&mount_point, UnmountHow::Clean).unwrap();
         unmount_path(&mount_point, UnmountHow::Clean).unwrap();
         mount_tmpfs(place.path());
+        assert!(mounted.has_ended());
         mounted.unmount(UnmountHow::Clean).unwrap();
         drop(mounted);
+        unmounter.unmount(UnmountHow::Lazy).unwrap();
         unmount_path(&mount_point, UnmountHow::Clean).unwrap();
     }
 
