@@ -180,9 +180,9 @@ fn receive_descriptor(socket: &UnixStream) -> Option<OwnedFd> {
             return None;
         }
     }
-    control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
+    control.drain().find_map(|message| {
+        let RecvAncillaryMessage::ScmRights(mut descriptors) = message else { return None };
+        descriptors.next()
     })
 }
 

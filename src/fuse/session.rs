@@ -77,18 +77,9 @@ fn serve<F: Filesystem>(
     let mut config = Config::default();
     config.n_threads = Some(options.thread_count());
     config.clone_fd = true;
-    Session::from_fd(filesystem, device, session_acl(options), config)?.spawn()
-}
-
-/// Whose requests fuser refuses. The kernel keeps other users out itself unless `allow_other` is
-/// mounted with, so only `allow_root` needs fuser. Without it fuser must refuse nobody: the kernel's
-/// own writeback asks as user 0, whoever mounted.
-fn session_acl(options: &MountOptions) -> SessionACL {
-    if options.allow_root && !options.allow_other {
-        SessionACL::RootAndOwner
-    } else {
-        SessionACL::All
-    }
+    // The kernel keeps other users out itself. fuser's own check would refuse the kernel's
+    // writeback, which asks as user 0 whoever mounted.
+    Session::from_fd(filesystem, device, SessionACL::All, config)?.spawn()
 }
 
 /// The path as the table of mounts will show it.
@@ -218,9 +209,9 @@ impl Unmounter {
     /// Unmounts. A mount that is gone is unmounted already.
     ///
     /// # Errors
-    /// [`MountError::Busy`] if it is in use and `how` is not lazy, [`MountError::Covered`] if another
-    /// filesystem is mounted over it, and what the kernel or fusermount3 refuses. The mount then
-    /// works on.
+    /// [`MountError::Busy`] if it is in use and `how` is not lazy, [`MountError::Covered`] if
+    /// another filesystem is mounted over it, and what the kernel or fusermount3 refuses. The mount
+    /// then works on.
     pub fn unmount(&self, how: UnmountHow) -> Result<(), MountError> {
         let Some(connection) = self.connection.upgrade() else { return Ok(()) };
         let table = load_table()?;
