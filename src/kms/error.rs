@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::kms::KeyState;
 
+#[allow(missing_docs, reason = "the fields are the words of the message")]
 /// One variant per AWS exception, by AWS' names less `Exception`. `message` is what AWS' clients show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KmsError {
