@@ -319,7 +319,7 @@ pub(super) fn cut(file: &dyn LowerFile, size: PlainLen) -> Result<(), FsError> {
 
 /// Frees whole pages, or fills them with zeros where the lower filesystem cannot.
 fn punch_pages(env: &FileEnv<'_>, at: LowerOffset, len: u64) -> Result<(), FsError> {
-    const ZEROS: [u8; 16 * PAGE_LEN] = [0; 16 * PAGE_LEN];
+    static ZEROS: [u8; 16 * PAGE_LEN] = [0; 16 * PAGE_LEN];
     match env.file.punch(at, LowerLen(len)) {
         Err(LowerError { errno: libc::EOPNOTSUPP, .. }) => {}
         done => return Ok(done?),
