@@ -1,1 +1,11 @@
-//! testing
+//! What tests put in the place of the world: files in memory, files that lose power.
+
+mod crash_file;
+mod crash_images;
+mod fault_kms;
+mod mem_file;
+mod pages;
+
+pub use crash_file::CrashFile;
+pub use fault_kms::FaultKms;
+pub use mem_file::MemFile;
