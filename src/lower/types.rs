@@ -3,6 +3,8 @@
 use std::fmt;
 use std::fmt::Debug;
 
+use rustix::io::{Errno, retry_on_intr};
+
 use crate::units::{LowerLen, LowerOffset};
 
 /// A system call of the lower filesystem that failed.
@@ -21,6 +23,19 @@ impl fmt::Display for LowerError {
 }
 
 impl std::error::Error for LowerError {}
+
+/// Makes a system call, again after each EINTR, and adds its name to the error.
+pub(super) fn call<T>(
+    op: &'static str,
+    work: impl FnMut() -> Result<T, Errno>,
+) -> Result<T, LowerError> {
+    retry_on_intr(work).map_err(|error| refused(op, error))
+}
+
+/// The error of a system call that is named `op`.
+pub(super) fn refused(op: &'static str, error: Errno) -> LowerError {
+    LowerError { op, errno: error.raw_os_error() }
+}
 
 /// How much a sync covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,4 +162,65 @@ pub struct LowerStat {
     pub mtime: LowerTime,
     /// Last change of anything.
     pub ctime: LowerTime,
+}
+
+/// How a lower file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// For reading.
+    ReadOnly,
+    /// For reading and writing.
+    ReadWrite,
+}
+
+/// What a rename does with a name that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LowerRename {
+    /// Replaces it.
+    Replace,
+    /// Fails with EEXIST.
+    NoReplace,
+    /// Changes places with it; fails with ENOENT if there is none.
+    Exchange,
+}
+
+/// A time to set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeSpec {
+    /// The time of the call, by the kernel's clock.
+    Now,
+    /// This one.
+    At(LowerTime),
+}
+
+/// What setting an extended attribute does about one that exists, or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XattrFlags {
+    /// Sets it either way.
+    Set,
+    /// Fails with EEXIST if it exists.
+    Create,
+    /// Fails with ENODATA if it does not.
+    Replace,
+}
+
+/// Numbers of the filesystem that a directory lies on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LowerStatFs {
+    /// All blocks, of `frsize` bytes.
+    pub blocks: u64,
+    /// Free blocks.
+    pub bfree: u64,
+    /// Free blocks for an ordinary user.
+    pub bavail: u64,
+    /// All inodes.
+    pub files: u64,
+    /// Free inodes.
+    pub ffree: u64,
+    /// Preferred length of I/O in bytes.
+    pub bsize: u64,
+    /// Fragment size in bytes.
+    pub frsize: u64,
+    /// Longest name in bytes.
+    pub namelen: u64,
 }
