@@ -299,7 +299,12 @@ pub struct KmsArgs {
     #[command(flatten)]
     pub unlock: UnlockArgs,
     /// Operation and its options, as `aws kms` takes them
-    #[arg(value_name = "VERB", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(
+        value_name = "VERB",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     pub call: Vec<String>,
 }
 

@@ -113,22 +113,22 @@ fn volume_key(kms: &Kms, alias: &AliasName, is_new: bool) -> Result<String, Fail
 
 /// Makes the directory if it is not there; refuses one with anything in it.
 fn empty_dir(path: &Path) -> Result<PathBuf, Failure> {
-    let shown = path.display();
+    let shown = path.display().to_string();
     match fs::read_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir(path).map_err(|error| Failure::io(shown, &error))?;
+            fs::create_dir(path).map_err(|error| Failure::io(&shown, &error))?;
         }
-        Err(error) => return Err(Failure::io(shown, &error)),
+        Err(error) => return Err(Failure::io(&shown, &error)),
         Ok(mut entries) => {
             if let Some(entry) = entries.next() {
-                let entry = entry.map_err(|error| Failure::io(shown, &error))?;
+                let entry = entry.map_err(|error| Failure::io(&shown, &error))?;
                 let what = format!("{shown} is not empty: it has {}", entry.path().display());
                 return Err(Failure::new(Kind::InitNotEmpty, what)
                     .hint("choose an empty directory, or one that is not there yet"));
             }
         }
     }
-    fs::canonicalize(path).map_err(|error| Failure::io(shown, &error))
+    fs::canonicalize(path).map_err(|error| Failure::io(&shown, &error))
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {

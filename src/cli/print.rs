@@ -39,7 +39,11 @@ impl Printer {
     ///
     /// # Errors
     /// [`Kind::Other`] if stdout does not take it.
-    pub fn data<R: Report>(self, report: &R, text: impl FnOnce(&R) -> String) -> Result<(), Failure> {
+    pub fn data<R: Report>(
+        self,
+        report: &R,
+        text: impl FnOnce(&R) -> String,
+    ) -> Result<(), Failure> {
         if self.json {
             return self.json(&report.to_value());
         }

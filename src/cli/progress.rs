@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn a_line_has_the_numbers() {
-        let now = Progress { doing: "rewrapping".into(), done: 9310, total: Some(12_481), failed: 0 };
+        let now =
+            Progress { doing: "rewrapping".into(), done: 9310, total: Some(12_481), failed: 0 };
         assert_eq!(line(&now), "rewrapping  9 310 / 12 481  failed 0");
     }
 }

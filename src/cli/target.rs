@@ -82,8 +82,8 @@ pub fn from_root(path: &Path) -> PathBuf {
 /// # Errors
 /// [`Kind::Usage`] if there is none, [`Kind::ConfigUnreadable`] if it does not read.
 pub fn probe(path: &Path) -> Result<(PathBuf, VolumeSummary), Failure> {
-    let shown = path.display();
-    let lower = std::fs::canonicalize(path).map_err(|error| Failure::io(shown, &error))?;
+    let shown = path.display().to_string();
+    let lower = std::fs::canonicalize(path).map_err(|error| Failure::io(&shown, &error))?;
     match Volume::probe(&lower) {
         Ok(summary) => Ok((lower, summary)),
         Err(FsError::NotFound) => {

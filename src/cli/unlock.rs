@@ -176,15 +176,21 @@ fn open_failure(dir: &Path, error: OpenError) -> Failure {
         OpenError::WrongUnlock => {
             Failure::new(Kind::WrongUnlock, format!("{dir}: wrong passphrase or key file"))
         }
-        OpenError::Missing => Failure::new(Kind::ConfigUnreadable, format!("{dir}: no key database")),
+        OpenError::Missing => {
+            Failure::new(Kind::ConfigUnreadable, format!("{dir}: no key database"))
+        }
         OpenError::Corrupt => {
             Failure::new(Kind::ConfigUnreadable, format!("{dir}: key database does not read"))
         }
         OpenError::Exists => {
             Failure::new(Kind::ConfigUnwritable, format!("{dir}: has a key database already"))
         }
-        OpenError::Busy => Failure::new(Kind::AlreadyRunning, format!("{dir}: key database is busy")),
-        OpenError::Io(error) => Failure { kind: Kind::ConfigUnwritable, ..Failure::io(dir, &error) },
+        OpenError::Busy => {
+            Failure::new(Kind::AlreadyRunning, format!("{dir}: key database is busy"))
+        }
+        OpenError::Io(error) => {
+            Failure { kind: Kind::ConfigUnwritable, ..Failure::io(dir, &error) }
+        }
     }
 }
 

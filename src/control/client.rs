@@ -78,7 +78,8 @@ fn is_same_dir(a: &Path, b: &Path) -> bool {
 pub fn list_mounts() -> Vec<Mount> {
     let dirs = socket_dirs();
     let files = dirs.iter().flat_map(|dir| std::fs::read_dir(dir).into_iter().flatten().flatten());
-    let sockets = files.map(|file| file.path()).filter(|p| p.extension().is_some_and(|e| e == "sock"));
+    let sockets =
+        files.map(|file| file.path()).filter(|p| p.extension().is_some_and(|e| e == "sock"));
     let mut mounts: Vec<Mount> = sockets
         .take(SOCKETS_MAX)
         .filter_map(|socket| {
@@ -118,13 +119,10 @@ impl Client {
     fn hello(mut self) -> Result<HelloReport, Failure> {
         let mut looks = HELLO_TIME_MAX.as_millis() / LOOK_EVERY.as_millis();
         self.send(Verb::Hello)?;
-        let value = self.answer(
-            &mut |_| ControlFlow::Continue(()),
-            &mut || {
-                looks = looks.saturating_sub(1);
-                if looks == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            },
-        )?;
+        let value = self.answer(&mut |_| ControlFlow::Continue(()), &mut || {
+            looks = looks.saturating_sub(1);
+            if looks == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
         serde_json::from_value(value).map_err(|error| no_report(&error))
     }
 

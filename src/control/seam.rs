@@ -168,6 +168,26 @@ impl Volume {
     ) -> Result<FsckReport, FsError> {
         Err(FsError::Unsupported)
     }
+    pub fn attr(&self, node: NodeId) -> Result<crate::fs::Attr, FsError> {
+        Err(FsError::Unsupported)
+    }
+    pub fn read(
+        &self,
+        node: NodeId,
+        at: u64,
+        len: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), FsError> {
+        Err(FsError::Unsupported)
+    }
+    pub fn read_dir(
+        &self,
+        node: NodeId,
+        cookie: u64,
+        sink: &mut dyn FnMut(&crate::fs::DirEntry) -> Flow,
+    ) -> Result<(), FsError> {
+        Err(FsError::Unsupported)
+    }
     pub fn nodes_of_key(&self, arn: &KeyArn) -> Vec<NodeId> {
         Vec::new()
     }
@@ -299,4 +319,12 @@ pub fn call(
 }
 pub fn operation_and_input(args: &[String]) -> Result<(String, Value), String> {
     Err("not yet".into())
+}
+
+#[cfg(feature = "fuse")]
+pub fn mount(
+    volume: Arc<Volume>,
+    options: &crate::fuse::MountOptions,
+) -> Result<crate::fuse::Mounted, crate::fuse::MountError> {
+    Err(crate::fuse::MountError::MountTable)
 }

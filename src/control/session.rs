@@ -57,6 +57,11 @@ impl Session {
         self
     }
 
+    /// The volume, for reading without a request.
+    pub fn volume(&self) -> &Volume {
+        &self.volume
+    }
+
     /// Carries out one request; answers its report.
     ///
     /// # Errors
@@ -134,9 +139,8 @@ impl Session {
                 .hint("an alias is alias/NAME; kmsfs kms list-aliases shows them")
         })?;
         self.kms.describe_key(&KeyRef::from(&alias)).map_err(|error| {
-            Failure::from(error).hint(format!(
-                "kmsfs kms create-alias --alias-name {alias} --target-key-id KEY"
-            ))
+            Failure::from(error)
+                .hint(format!("kmsfs kms create-alias --alias-name {alias} --target-key-id KEY"))
         })?;
         self.volume.set_policy(path, &alias).map_err(|error| at(path, error))?;
         self.policy(path)

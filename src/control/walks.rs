@@ -161,8 +161,7 @@ impl Session {
             FsckDepth::Quick => FsckMode::Quick,
             FsckDepth::Full => FsckMode::Full,
         };
-        let report =
-            self.walk("checking", progress, |step| self.volume.fsck(mode, paths, step))?;
+        let report = self.walk("checking", progress, |step| self.volume.fsck(mode, paths, step))?;
         let findings = report.findings.into_iter().map(|finding| FindingRow {
             code: finding.code.to_owned(),
             lower_path: finding.lower_path,
@@ -193,8 +192,9 @@ impl Session {
             flow
         });
         if interrupted {
-            return Err(Failure::new(Kind::Interrupted, "interrupted")
-                .hint("run the same command again"));
+            return Err(
+                Failure::new(Kind::Interrupted, "interrupted").hint("run the same command again")
+            );
         }
         Ok(result?)
     }
