@@ -95,6 +95,13 @@ impl LowerName {
         Ok(Self(OsString::from_vec(name.to_vec())))
     }
 
+    /// Takes over text that is a name by construction, such as base64url of at most
+    /// [`NAME_LEN_MAX`] characters. Only `format::name` makes such text.
+    pub(crate) fn trusted(text: String) -> Self {
+        debug_assert_eq!(check(text.as_bytes()), Ok(()));
+        Self(OsString::from(text))
+    }
+
     /// The bytes of the name, without NUL.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()

@@ -189,7 +189,10 @@ impl Filesystem for Adapter {
             // fuser does not relay FATTR_KILL_SUIDGID; root has CAP_FSETID and keeps the bits.
             kill_privileges: size.is_some() && req.uid() != 0,
         };
-        let done = self.guarded(Op::SetAttr, |v| v.set_attr(node(ino), &set));
+        // Nothing but a ctime is left out: the lower filesystem keeps its own.
+        let done = self.guarded(Op::SetAttr, |v| {
+            if set == SetAttr::default() { v.attr(node(ino)) } else { v.set_attr(node(ino), &set) }
+        });
         self.reply_attr(done, reply);
     }
 
@@ -301,7 +304,7 @@ impl Filesystem for Adapter {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         PLAIN.with_borrow_mut(|plain| {
             match self.guarded(Op::Read, |v| v.read(node(ino), at, len, plain)) {
-                Ok(()) => reply.data(plain),
+                Ok(got) => reply.data(plain.get(..got).unwrap_or_default()),
                 Err(errno) => reply.error(errno),
             }
         });

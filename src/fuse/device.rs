@@ -11,6 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
@@ -35,6 +36,21 @@ pub(crate) fn mount_device(
     match mount_directly(options, mount_point)? {
         Some(device) => Ok(device),
         None => mount_by_helper(options, mount_point),
+    }
+}
+
+/// Whether the kernel still holds the filesystem behind the descriptor, mounted or detached.
+///
+/// It cuts the connection before it gives the filesystem's device number away (fs/fuse/inode.c,
+/// `fuse_sb_destroy`), and poll shows that as an error (fs/fuse/dev.c, `fuse_dev_poll`).
+pub(crate) fn is_connected(device: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(device, PollFlags::empty())];
+    loop {
+        match rustix::event::poll(&mut polled, Some(&Timespec::default())) {
+            Ok(_) => return polled.iter().all(|fd| !fd.revents().contains(PollFlags::ERR)),
+            Err(Errno::INTR) => {}
+            Err(_) => return false,
+        }
     }
 }
 
@@ -164,9 +180,9 @@ fn receive_descriptor(socket: &UnixStream) -> Option<OwnedFd> {
             return None;
         }
     }
-    control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
+    control.drain().find_map(|message| {
+        let RecvAncillaryMessage::ScmRights(mut descriptors) = message else { return None };
+        descriptors.next()
     })
 }
 

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::fuse::options::SUBTYPE;
+
 /// What tells a mount from every other that exists at the same time.
 ///
-/// The kernel uses both numbers again once a mount is gone, though not the device while our session
-/// lives.
+/// The kernel gives both numbers again once they are free. The device is free only after the
+/// connection to its server is cut, so while that stands, equal means the same mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MountIdentity {
     /// Number of the mount.
@@ -33,9 +35,9 @@ pub(crate) struct MountEntry {
 }
 
 impl MountEntry {
-    /// Whether a FUSE filesystem is mounted here.
-    pub(crate) fn is_fuse(&self) -> bool {
-        self.fs_type.starts_with(b"fuse")
+    /// Whether a volume is mounted here.
+    pub(crate) fn is_kmsfs(&self) -> bool {
+        self.fs_type.strip_prefix(b"fuse.").is_some_and(|subtype| subtype == SUBTYPE.as_bytes())
     }
 }
 
@@ -75,11 +77,11 @@ impl MountTable {
         self.entries.iter().find(|entry| entry.identity == *identity)
     }
 
-    /// The FUSE mount at `mount_point` that was not there `before`.
+    /// The volume mounted at `mount_point` that was not there `before`.
     pub(crate) fn find_new(&self, before: &Self, mount_point: &Path) -> Option<&MountEntry> {
         self.entries.iter().rev().find(|entry| {
             entry.mount_point == mount_point
-                && entry.is_fuse()
+                && entry.is_kmsfs()
                 && before.find(&entry.identity).is_none()
         })
     }
@@ -159,7 +161,7 @@ broken line
         assert_eq!(table.entries.len(), 4);
         let ours = table.find(&identity(40, "0:51")).unwrap();
         assert_eq!(ours.mount_point, Path::new("/mnt/a b\\c"));
-        assert!(ours.is_fuse());
+        assert!(ours.is_kmsfs());
     }
 
     /// Law: a number that the kernel gave to another filesystem is not ours.

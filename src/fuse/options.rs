@@ -26,9 +26,10 @@ pub struct MountOptions {
     /// Nothing can be changed through the mount.
     pub read_only: bool,
     /// Other users may enter, as far as permission bits let them.
+    ///
+    /// There is no `allow_root`: the kernel does not know it, and what it has cached it hands out
+    /// without a request that could be refused.
     pub allow_other: bool,
-    /// Root may enter, other users may not.
-    pub allow_root: bool,
     /// Writes are gathered in the page cache. Ignored for a shared volume.
     pub writeback: bool,
     /// Others may change the lower directory while it is mounted.
@@ -59,12 +60,6 @@ impl MountOptions {
         count.clamp(1, THREADS_MAX)
     }
 
-    /// Whether the kernel lets users other than the owner in. fuser then keeps all but root out, if
-    /// that is what `allow_root` asked for.
-    fn lets_others_in(&self) -> bool {
-        self.allow_other || self.allow_root
-    }
-
     /// Checks what cannot be checked by type.
     ///
     /// # Errors
@@ -89,11 +84,7 @@ impl MountOptions {
 
     /// The data for mount(2), but for the descriptor and the user.
     pub(crate) fn mount_data(&self) -> &'static str {
-        if self.lets_others_in() {
-            "default_permissions,allow_other"
-        } else {
-            "default_permissions"
-        }
+        if self.allow_other { "default_permissions,allow_other" } else { "default_permissions" }
     }
 
     /// The argument of `fusermount3 -o`.

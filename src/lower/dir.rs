@@ -103,6 +103,15 @@ impl LowerDir {
         self.open(name, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).map(Pinned::from_fd)
     }
 
+    /// Holds the directory itself by descriptor.
+    ///
+    /// # Errors
+    /// What openat answers.
+    pub fn pin_self(&self) -> Result<Pinned, LowerError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        call("openat", || openat(&self.0, ".", flags, Mode::empty())).map(Pinned::from_fd)
+    }
+
     /// Makes a directory.
     ///
     /// # Errors

@@ -103,6 +103,10 @@ impl LowerFile for OsFile {
         }
     }
 
+    fn next_hole(&self, at: LowerOffset) -> Result<LowerOffset, LowerError> {
+        call("lseek", || seek(&self.0, SeekFrom::Hole(at.0))).map(LowerOffset)
+    }
+
     fn sync(&self, scope: SyncScope) -> Result<(), LowerError> {
         match scope {
             SyncScope::Data => call("fdatasync", || fdatasync(&self.0)),

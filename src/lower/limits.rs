@@ -23,7 +23,7 @@ pub fn raise_descriptor_limit() -> u64 {
 pub fn no_core_dumps() -> Result<(), LowerError> {
     call("prctl", || set_dumpable_behavior(DumpableBehavior::NotDumpable))?;
     let none = Rlimit { current: Some(0), maximum: Some(0) };
-    call("setrlimit", || setrlimit(Resource::Core, none.clone()))
+    call("setrlimit", || setrlimit(Resource::Core, none))
 }
 
 #[cfg(test)]

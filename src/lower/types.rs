@@ -47,6 +47,7 @@ pub enum SyncScope {
 }
 
 /// One open regular file of the lower filesystem. Tests substitute memory and power cuts.
+#[expect(clippy::len_without_is_empty, reason = "a file is no collection")]
 pub trait LowerFile: Send + Sync + Debug {
     /// Length in bytes.
     ///
@@ -90,6 +91,21 @@ pub trait LowerFile: Send + Sync + Debug {
     /// # Errors
     /// What lseek with SEEK_DATA answers, but for ENXIO.
     fn next_data(&self, at: LowerOffset) -> Result<Option<LowerOffset>, LowerError>;
+
+    /// Start of the next hole of whole pages at or behind `at`, which lies below the length; the end
+    /// of the file counts as one.
+    ///
+    /// # Errors
+    /// What lseek with SEEK_HOLE answers.
+    fn next_hole(&self, at: LowerOffset) -> Result<LowerOffset, LowerError> {
+        const PAGE_LEN: u64 = 4096;
+        let end = self.len()?.0;
+        let mut page = at.0 / PAGE_LEN * PAGE_LEN;
+        while page < end && self.next_data(LowerOffset(page))? == Some(LowerOffset(page)) {
+            page += PAGE_LEN;
+        }
+        Ok(LowerOffset(page.min(end)))
+    }
 
     /// Makes what was written durable.
     ///

@@ -1,1 +1,9 @@
-//! testing
+//! What tests put in the place of the world: files in memory, files that lose power.
+
+mod crash_file;
+mod crash_images;
+mod mem_file;
+mod pages;
+
+pub use crash_file::CrashFile;
+pub use mem_file::MemFile;
