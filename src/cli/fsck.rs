@@ -32,9 +32,8 @@ pub fn run(args: &FsckArgs, printer: Printer) -> Result<(), Failure> {
 fn text(report: &FsckReport) -> String {
     let mut text = String::new();
     for finding in &report.findings {
-        let path = finding.plain_path.as_deref().unwrap_or("?");
         text.push_str(&format!(
-            "{}  {path}  ({})\n    {}\n    {}\n",
+            "{}  {}\n    {}\n    {}\n",
             finding.code, finding.lower_path, finding.cause, finding.mend
         ));
     }

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -13,9 +12,11 @@ use crate::cli::unlock::{create_kms, has_kms, kms_dir, open_kms};
 use crate::clock::SystemClock;
 use crate::control::keys::kms_call;
 use crate::control::report::InitReport;
-use crate::control::seam::{Kms, KmsPlace, Volume};
+use crate::control::seam::Kms;
 use crate::control::{Failure, Kind, place_text};
-use crate::kms::{AliasName, KeyRef, KmsError};
+use crate::format::volume::KmsPlace;
+use crate::fs::{self as core, NewVolume};
+use crate::kms::{AliasName, KeyRef, KeyService, KmsError};
 use crate::random::OsRandom;
 
 /// Runs the command.
@@ -66,18 +67,16 @@ pub fn make_volume(
         false => open_kms(&dir, unlock, &dir)?,
     };
     let key_arn = volume_key(&kms, &alias, is_new)?;
-    Volume::init(
-        &lower,
-        kms.as_service(),
-        place.clone(),
-        &KeyRef::from(&alias),
-        alias.as_str(),
-        Arc::new(OsRandom),
-        Arc::new(SystemClock),
-    )?;
-    let summary = Volume::probe(&lower)?;
+    let new = NewVolume {
+        kms: place.clone(),
+        alias: alias.as_str(),
+        service: &kms,
+        random: &OsRandom,
+        clock: &SystemClock,
+    };
+    let volume = core::init(&lower, &new)?;
     let report = InitReport {
-        volume_id: summary.volume_id,
+        volume_id: volume.to_string(),
         lower,
         kms: place_text(&place),
         key_arn,
@@ -131,6 +130,11 @@ fn empty_dir(path: &Path) -> Result<PathBuf, Failure> {
     fs::canonicalize(path).map_err(|error| Failure::io(&shown, &error))
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(path).map_err(|error| Failure::io(path.display(), &error))
+/// As the volume's configuration keeps it: absolute, and text.
+fn absolute(path: &Path) -> Result<String, Failure> {
+    let path = std::path::absolute(path).map_err(|error| Failure::io(path.display(), &error))?;
+    path.into_os_string().into_string().map_err(|path| {
+        let what = format!("{}: not UTF-8", path.to_string_lossy());
+        Failure::new(Kind::Usage, what).hint("give the key service a directory with a plain name")
+    })
 }

@@ -8,7 +8,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::control::Failure;
-use crate::control::seam::{KeyChange, Kms, Volume};
+use crate::control::seam::{ChangeKind, KeyChange, Kms};
+use crate::fs::Volume;
 use crate::fuse::{Counters, Invalidator, UnmountHow, Unmounter};
 use crate::kms::KeyArn;
 use crate::sync::{Mutex, Rank};
@@ -32,9 +33,17 @@ enum Message {
     Stop,
 }
 
-/// Keys that have changed and are not looked at yet. As many as there are keys; any thread adds.
+/// What has changed and is not looked at yet. At most as much as there are keys; any thread adds.
 #[derive(Debug)]
-struct Changes(Mutex<BTreeSet<KeyArn>>);
+struct Changes(Mutex<Pending>);
+
+#[derive(Debug, Default)]
+struct Pending {
+    /// Keys whose state has changed: what was unwrapped under them must not be used any more.
+    revoked: BTreeSet<KeyArn>,
+    /// Some key has other material now, or an alias another key: headers may be stale.
+    is_stale: bool,
+}
 
 /// What the thread looks after.
 pub(super) struct Keeping {
@@ -66,7 +75,7 @@ impl Keeper {
     /// If no thread can be started.
     pub(super) fn start(keeping: Keeping) -> Result<Self, Failure> {
         let (sender, receiver) = sync_channel(MESSAGES_MAX);
-        let changes = Arc::new(Changes(Mutex::new(Rank::Cache, BTreeSet::new())));
+        let changes = Arc::new(Changes(Mutex::new(Rank::Cache, Pending::default())));
         keeping.kms.on_change(change_hook(sender.clone(), Arc::clone(&changes)));
         let thread = std::thread::Builder::new()
             .name("keeper".to_owned())
@@ -111,7 +120,18 @@ fn change_hook(
     changes: Arc<Changes>,
 ) -> Box<dyn Fn(&KeyChange) + Send + Sync> {
     Box::new(move |change| {
-        changes.0.lock().insert(change.arn.clone());
+        {
+            let mut pending = changes.0.lock();
+            match &change.kind {
+                ChangeKind::State { .. } | ChangeKind::Deleted => {
+                    pending.revoked.insert(change.key.clone());
+                }
+                ChangeKind::Rotated { .. } | ChangeKind::AliasMoved { .. } => {
+                    pending.is_stale = true;
+                }
+                ChangeKind::Created => {}
+            }
+        }
         match sender.try_send(Message::Changed) {
             // Whatever is in the channel makes the thread look at the changes.
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
@@ -153,8 +173,8 @@ fn tick(keeping: &Keeping) {
 /// Carries changes of keys to the kernel and the volume. In this order: dirty pages are written
 /// while the data keys are still there.
 fn carry_out(keeping: &Keeping, changes: &Changes) {
-    let changed = std::mem::take(&mut *changes.0.lock());
-    for arn in changed {
+    let pending = std::mem::take(&mut *changes.0.lock());
+    for arn in pending.revoked {
         for node in keeping.volume.nodes_of_key(&arn) {
             let dropped = keeping.invalidator.as_ref().map(|i| i.invalidate_file(node));
             if let Some(Err(error)) = dropped {
@@ -162,6 +182,9 @@ fn carry_out(keeping: &Keeping, changes: &Changes) {
             }
         }
         keeping.volume.drop_keys(&arn);
+    }
+    if pending.is_stale {
+        keeping.volume.queue_stale();
     }
 }
 

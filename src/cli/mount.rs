@@ -17,8 +17,8 @@ use crate::cli::print::Printer;
 use crate::cli::target::{open_volume, probe};
 use crate::cli::unlock::{kms_dir, open_kms};
 use crate::control::report::{MountReport, Report};
-use crate::control::seam::OpenOptions;
 use crate::control::{Failure, Kind, Reply};
+use crate::fs::OpenOptions;
 use crate::lower::no_core_dumps;
 
 /// Runs the command.
@@ -138,7 +138,7 @@ fn open(settings: &MountWords, global: &Global) -> Result<Opened, Failure> {
         (lower, kms)
     };
     let (lower, summary) = probe(&lower)?;
-    let options = OpenOptions { read_only: args.ro, lock: true };
+    let options = OpenOptions { read_only: args.ro };
     let volume = open_volume(&lower, &kms, options)?;
     let mount_point = usable_mount_point(&args.mount_point, &lower)?;
     tracing::debug!(verbose = global.verbose, "volume is open");

@@ -17,8 +17,6 @@ pub(super) struct MountWords {
     pub(super) args: MountArgs,
     /// Flags for the kernel.
     pub(super) flags: Vec<MountFlag>,
-    /// Root may enter, other users may not.
-    pub(super) allow_root: bool,
 }
 
 impl MountWords {
@@ -49,7 +47,7 @@ impl MountWords {
             *path =
                 std::path::absolute(&*path).map_err(|error| Failure::io(path.display(), &error))?;
         }
-        Ok(Self { args: merged, flags: words.flags, allow_root: words.allow_root })
+        Ok(Self { args: merged, flags: words.flags })
     }
 }
 
@@ -58,7 +56,6 @@ impl MountWords {
 pub(super) struct Words {
     pub(super) ro: bool,
     pub(super) allow_other: bool,
-    pub(super) allow_root: bool,
     pub(super) shared: bool,
     pub(super) no_writeback: bool,
     pub(super) idle: Option<Duration>,
@@ -109,7 +106,6 @@ fn take_flag(words: &mut Words, word: &str) -> Result<(), Failure> {
     match word {
         "ro" => words.ro = true,
         "allow_other" => words.allow_other = true,
-        "allow_root" => words.allow_root = true,
         "shared" => words.shared = true,
         "no_writeback" => words.no_writeback = true,
         _ if FOR_OTHERS.contains(&word) || is_comment(word) => {}

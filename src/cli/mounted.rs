@@ -14,8 +14,9 @@ use crate::cli::notify;
 use crate::cli::values::unix_secs;
 use crate::clock::{Clock, SystemClock};
 use crate::control::report::{HelloReport, MountReport};
-use crate::control::seam::{Kms, Volume, VolumeSummary};
+use crate::control::seam::Kms;
 use crate::control::{Failure, Kind, MountSide, Server, Session, socket_dir};
+use crate::fs::{Volume, VolumeSummary, Workers};
 use crate::fuse::{Counters, MountError, MountOptions, Mounted, UnmountHow, Unmounter};
 
 /// A volume that is open and about to be mounted.
@@ -52,10 +53,12 @@ fn serve(
     recent: Recent,
     on_ready: impl FnOnce(&MountReport) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let server = Server::bind(&socket_dir()?, &opened.summary.volume_id)?;
+    let server = Server::bind(&socket_dir()?, &opened.summary.volume.to_string())?;
     let options = mount_options(opened, settings);
     let mounted =
-        crate::control::seam::mount(Arc::clone(&opened.volume), &options).map_err(mount_failure)?;
+        crate::fuse::mount(Arc::clone(&opened.volume), &options).map_err(mount_failure)?;
+    let workers = Workers::start(&opened.volume)
+        .map_err(|error| Failure::io("threads of the volume", &error))?;
     let keeper = Keeper::start(Keeping {
         volume: Arc::clone(&opened.volume),
         kms: Arc::clone(&opened.kms),
@@ -76,7 +79,7 @@ fn serve(
     let server = server.start(Arc::new(session.mounted(Arc::new(side))))?;
     let signals = SignalThread::start(&mounted)?;
     on_ready(&MountReport {
-        volume_id: opened.summary.volume_id.clone(),
+        volume_id: opened.summary.volume.to_string(),
         lower: opened.lower.clone(),
         mount_point: opened.mount_point.clone(),
         pid: std::process::id(),
@@ -88,6 +91,7 @@ fn serve(
     // Commands that still hold the volume end first.
     server.stop();
     drop(keeper);
+    drop(workers);
     ended
 }
 
@@ -97,7 +101,6 @@ fn mount_options(opened: &Opened, settings: &MountWords) -> MountOptions {
         source: opened.lower.display().to_string(),
         read_only: settings.args.ro,
         allow_other: settings.args.allow_other,
-        allow_root: settings.allow_root,
         writeback: !settings.args.no_writeback,
         shared: settings.args.shared,
         threads: None,
@@ -107,7 +110,7 @@ fn mount_options(opened: &Opened, settings: &MountWords) -> MountOptions {
 
 fn hello(opened: &Opened, settings: &MountWords) -> HelloReport {
     HelloReport {
-        volume_id: opened.summary.volume_id.clone(),
+        volume_id: opened.summary.volume.to_string(),
         lower: opened.lower.clone(),
         mount_point: opened.mount_point.clone(),
         pid: std::process::id(),

@@ -26,7 +26,7 @@ pub fn run(args: &RewrapArgs, printer: Printer) -> Result<(), Failure> {
         key: args.key.clone(),
         dry_run: args.dry_run,
         rate_per_sec: args.rate,
-        max_time_secs: args.max_time.map(|time| time.as_secs()),
+        max_secs: args.max_time.map(|time| time.as_secs_f64()),
         touch: args.touch,
     };
     let mut watch = Watch::new(printer)?;
@@ -45,7 +45,9 @@ fn run_status(path: &Path, unlock: &UnlockArgs, printer: Printer) -> Result<(), 
             true => format!("rewrapping  {}{total}  failed {}", count(report.done), report.failed),
             false => "no rewrap is under way".to_owned(),
         };
-        format!("{sweep}\nqueue  {}\n", report.queue)
+        let (waiting, done) = (count(report.lazy_waiting), count(report.lazy_done));
+        let failed = count(report.lazy_failed);
+        format!("{sweep}\nopened stale  {waiting} waiting, {done} rewrapped, {failed} failed\n")
     })
 }
 

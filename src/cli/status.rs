@@ -66,7 +66,6 @@ fn volume_text(report: &StatusReport) -> String {
     rows.extend(report.alias.clone().map(|alias| ("alias", alias)));
     rows.extend(report.key_state.clone().map(|state| ("key state", state)));
     rows.extend(report.material.clone().map(|material| ("current material", short(&material))));
-    rows.extend(report.created.map(|at| ("created", utc(at))));
     match &report.mount {
         None => rows.push(("mounted", "no".to_owned())),
         Some(mount) => {
@@ -117,7 +116,7 @@ fn file_text(report: &FileReport) -> String {
         ("file id", report.file_id.clone()),
         ("key", report.key_arn.clone()),
         ("material", report.material.clone()),
-        ("slot", report.slot.map(|slot| slot.to_string())),
+        ("slot", report.slot.clone()),
         ("sequence", report.sequence.map(|sequence| sequence.to_string())),
         ("policy", report.policy.clone()),
         ("stale", report.stale.map(|stale| if stale { "yes" } else { "no" }.to_owned())),

@@ -9,9 +9,11 @@ use crate::cli::args::UnlockArgs;
 use crate::cli::print::read_report;
 use crate::cli::progress::Watch;
 use crate::cli::unlock::{kms_dir, open_kms};
-use crate::control::seam::{Kms, OpenOptions, Volume, VolumeSummary};
+use crate::clock::SystemClock;
+use crate::control::seam::Kms;
 use crate::control::{Failure, Kind, Mount, Session, Verb};
-use crate::fs::FsError;
+use crate::fs::{self, FsError, OpenOptions, Volume, VolumeSummary};
+use crate::random::OsRandom;
 
 /// What a command does to an unmounted volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +36,7 @@ impl Target {
     /// The volume that `path` means.
     ///
     /// # Errors
-    /// [`Kind::Usage`] if there is none; what unlocking and opening answer.
+    /// [`Kind::ConfigUnreadable`] if there is none; what unlocking and opening answer.
     pub fn find(path: &Path, unlock: &UnlockArgs, purpose: Purpose) -> Result<Self, Failure> {
         if let Some(mount) = Mount::find(path) {
             return Ok(Self::Mounted(mount));
@@ -80,15 +82,16 @@ pub fn from_root(path: &Path) -> PathBuf {
 /// The unmounted volume at a path: its real path, and what can be told without a key.
 ///
 /// # Errors
-/// [`Kind::Usage`] if there is none, [`Kind::ConfigUnreadable`] if it does not read.
+/// [`Kind::ConfigUnreadable`] if there is none, or it does not read.
 pub fn probe(path: &Path) -> Result<(PathBuf, VolumeSummary), Failure> {
     let shown = path.display().to_string();
     let lower = std::fs::canonicalize(path).map_err(|error| Failure::io(&shown, &error))?;
-    match Volume::probe(&lower) {
+    match fs::probe(&lower) {
         Ok(summary) => Ok((lower, summary)),
-        Err(FsError::NotFound) => {
+        Err(FsError::VolumeMissing) => {
             let what = format!("{shown}: neither a volume nor a mount");
-            Err(Failure::new(Kind::Usage, what).hint("kmsfs status   (lists all mounts)"))
+            Err(Failure::new(Kind::ConfigUnreadable, what)
+                .hint(format!("kmsfs init {shown}   (makes a volume), or kmsfs status")))
         }
         Err(error) => Err(Failure::new(Kind::ConfigUnreadable, format!("{shown}: {error}"))),
     }
@@ -104,7 +107,7 @@ pub fn open_session(
     kms: Kms,
     purpose: Purpose,
 ) -> Result<Session, Failure> {
-    let options = OpenOptions { read_only: purpose == Purpose::Read, lock: true };
+    let options = OpenOptions { read_only: purpose == Purpose::Read };
     let volume = open_volume(lower, &kms, options)?;
     Ok(Session::new(Arc::new(volume), Arc::new(kms), summary, lower))
 }
@@ -115,8 +118,11 @@ pub fn open_session(
 /// [`Kind::AlreadyRunning`] if it is locked, [`Kind::ConfigUnreadable`] if its configuration does
 /// not read.
 pub fn open_volume(lower: &Path, kms: &Kms, options: OpenOptions) -> Result<Volume, Failure> {
-    Volume::open(lower, kms.as_service(), options).map_err(|error| {
-        let failure = Failure::from(error);
-        Failure { what: format!("{}: {}", lower.display(), failure.what), ..failure }
-    })
+    let service = Arc::new(kms.clone());
+    Volume::open(lower, service, Arc::new(OsRandom), Arc::new(SystemClock), options).map_err(
+        |error| {
+            let failure = Failure::from(error);
+            Failure { what: format!("{}: {}", lower.display(), failure.what), ..failure }
+        },
+    )
 }

@@ -11,8 +11,9 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::cli::args::UnlockArgs;
-use crate::control::seam::{Argon2Cost, Kms, KmsOptions, KmsPlace, OpenError, Unlock};
+use crate::control::seam::{Argon2Cost, Kms, KmsOptions, OpenError, Unlock};
 use crate::control::{Failure, Kind};
+use crate::format::volume::KmsPlace;
 use crate::secret::SecretBytes;
 
 /// Longest passphrase, and longest key file, in bytes.
@@ -136,7 +137,8 @@ fn bounded(source: impl Read, shown: &str) -> Result<Vec<u8>, Failure> {
 /// Directory of a volume's key service: `--kms` wins over what the volume says.
 pub fn kms_dir(lower: &Path, place: &KmsPlace, args: &UnlockArgs) -> PathBuf {
     match (&args.kms, place) {
-        (Some(dir), _) | (None, KmsPlace::Directory(dir)) => dir.clone(),
+        (Some(dir), _) => dir.clone(),
+        (None, KmsPlace::Directory(dir)) => PathBuf::from(dir),
         (None, KmsPlace::Embedded) => lower.join(OWN_DIR),
     }
 }
@@ -171,27 +173,15 @@ pub fn has_kms(dir: &Path) -> bool {
 }
 
 fn open_failure(dir: &Path, error: OpenError) -> Failure {
-    let dir = dir.display();
-    match error {
-        OpenError::WrongUnlock => {
-            Failure::new(Kind::WrongUnlock, format!("{dir}: wrong passphrase or key file"))
-        }
-        OpenError::Missing => {
-            Failure::new(Kind::ConfigUnreadable, format!("{dir}: no key database"))
-        }
-        OpenError::Corrupt => {
-            Failure::new(Kind::ConfigUnreadable, format!("{dir}: key database does not read"))
-        }
-        OpenError::Exists => {
-            Failure::new(Kind::ConfigUnwritable, format!("{dir}: has a key database already"))
-        }
-        OpenError::Busy => {
-            Failure::new(Kind::AlreadyRunning, format!("{dir}: key database is busy"))
-        }
-        OpenError::Io(error) => {
-            Failure { kind: Kind::ConfigUnwritable, ..Failure::io(dir, &error) }
-        }
-    }
+    let kind = match &error {
+        OpenError::Busy => Kind::AlreadyRunning,
+        OpenError::EmptyPassphrase => Kind::EmptyPassphrase,
+        OpenError::Exists { .. } | OpenError::Io(_) => Kind::ConfigUnwritable,
+        OpenError::Corrupt { .. } | OpenError::Missing { .. } => Kind::ConfigUnreadable,
+        OpenError::Options { .. } => Kind::Usage,
+        OpenError::ShortKeyFile { .. } | OpenError::WrongUnlock => Kind::WrongUnlock,
+    };
+    Failure::new(kind, format!("{}: {error}", dir.display()))
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub fn run(args: &UsageArgs, printer: Printer) -> Result<(), Failure> {
 
 fn text(report: &UsageReport) -> String {
     let mut text =
-        format!("{:12} {:12} {:9} {:>12} {:>12}\n", "KEY", "MATERIAL", "", "FILES", "SIZE");
+        format!("{:12} {:12} {:15} {:>12} {:>12}\n", "KEY", "MATERIAL", "", "FILES", "SIZE");
     for row in &report.rows {
         let id = KeyArn::parse(&row.key_arn).map(|arn| arn.key_id().to_string());
         let key = short(&id.unwrap_or_else(|| row.key_arn.clone()));
@@ -34,8 +34,9 @@ fn text(report: &UsageReport) -> String {
             Some(false) => "older",
             None => "",
         };
+        let note = if row.volume_key { format!("{note} +volume") } else { note.to_owned() };
         let (files, bytes) = (count(row.files), size(row.bytes));
-        text.push_str(&format!("{key:12} {material:12} {note:9} {files:>12} {bytes:>12}\n"));
+        text.push_str(&format!("{key:12} {material:12} {note:15} {files:>12} {bytes:>12}\n"));
     }
     let (empty, dirs) = (count(report.empty_files), count(report.directories));
     text + &format!("{empty} empty files and {dirs} directories need no data key of their own\n")

@@ -119,6 +119,12 @@ impl From<FsError> for Failure {
     fn from(error: FsError) -> Self {
         match error {
             FsError::Key(error) => error.into(),
+            FsError::VolumeBusy => {
+                Self::new(Kind::AlreadyRunning, error.to_string()).hint("kmsfs status")
+            }
+            FsError::VolumeConfig(_) | FsError::VolumeMissing => {
+                Self::new(Kind::ConfigUnreadable, error.to_string())
+            }
             other => Self::new(Kind::Other, other.to_string()),
         }
     }

@@ -8,7 +8,7 @@ use crate::control::report::RotateReport;
 use crate::control::seam::{Kms, call};
 use crate::control::session::OnProgress;
 use crate::control::{Failure, Kind, RewrapRequest, Session};
-use crate::kms::{AliasName, KeyArn, KeyDescription, KeyId, KeyRef};
+use crate::kms::{AliasName, KeyArn, KeyDescription, KeyId, KeyRef, KeyService};
 
 /// Longest time that `rotate` counts the files that carry older material.
 const COUNT_TIME_MAX: Duration = Duration::from_secs(2);
@@ -91,7 +91,7 @@ pub(crate) fn record_reason(kms: &Kms, key: &KeyArn, reason: &str) -> Result<(),
 
 /// One operation of the KMS as the owner of the key database.
 pub(crate) fn kms_call(kms: &Kms, operation: &str, input: &Value) -> Result<Value, Failure> {
-    Ok(call(kms, &kms.owner(), operation, input)?)
+    Ok(call(kms, kms.principal(), operation, input)?)
 }
 
 /// New material for a key; the service's own way for the service's own key.

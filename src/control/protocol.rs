@@ -108,7 +108,7 @@ pub struct RewrapRequest {
     /// Files per second at most.
     pub rate_per_sec: Option<f64>,
     /// Stops after this many seconds.
-    pub max_time_secs: Option<u64>,
+    pub max_secs: Option<f64>,
     /// Sets the modification time, so that backups by size and time see the change.
     pub touch: bool,
 }

@@ -97,8 +97,6 @@ pub struct StatusReport {
     pub material: Option<String>,
     /// The suite of ciphers.
     pub suite: Option<String>,
-    /// When the volume was made, seconds since 1970.
-    pub created: Option<u64>,
     /// The mount, if there is one.
     pub mount: Option<MountPart>,
     /// What the core says about itself; fields may be added.
@@ -131,6 +129,8 @@ pub struct MountPart {
 pub struct FileReport {
     /// Path from the volume's root.
     pub path: PathBuf,
+    /// `file`, `dir`, `symlink` and so on.
+    pub kind: String,
     /// Length in plaintext bytes.
     pub size: u64,
     /// Name of the lower file.
@@ -141,12 +141,14 @@ pub struct FileReport {
     pub key_arn: Option<String>,
     /// The material that wraps it.
     pub material: Option<String>,
-    /// The header slot in use.
-    pub slot: Option<u64>,
+    /// The header slot in use, `A` or `B`.
+    pub slot: Option<String>,
     /// How often the header was written.
     pub sequence: Option<u64>,
     /// The alias that decides about its key.
     pub policy: Option<String>,
+    /// The file has holes.
+    pub sparse: Option<bool>,
     /// The header carries older material, or another key, than the alias has now.
     pub stale: Option<bool>,
 }
@@ -247,8 +249,12 @@ pub struct RewrapStatusReport {
     pub total: Option<u64>,
     /// Files it could not rewrap.
     pub failed: u64,
-    /// The queue of lazy rewrapping, as the core tells it.
-    pub queue: Value,
+    /// Stale files that were opened and wait for their turn.
+    pub lazy_waiting: u64,
+    /// Files that were rewrapped since the mount because they were opened.
+    pub lazy_done: u64,
+    /// Of those, files that could not be.
+    pub lazy_failed: u64,
 }
 
 /// `kmsfs usage`.
@@ -259,6 +265,8 @@ pub struct UsageReport {
     pub rows: Vec<UsageRow>,
     /// Files without content, which need no key.
     pub empty_files: u64,
+    /// Files whose header does not read; fsck tells more.
+    pub unreadable_files: u64,
     /// Directories.
     pub directories: u64,
 }
@@ -277,6 +285,8 @@ pub struct UsageRow {
     pub files: u64,
     /// Their plaintext bytes.
     pub bytes: u64,
+    /// It wraps the volume key: names, markers and configuration.
+    pub volume_key: bool,
 }
 
 /// `kmsfs policy`.
@@ -289,8 +299,8 @@ pub struct PolicyReport {
     pub alias: String,
     /// The key behind the alias now.
     pub key_arn: Option<String>,
-    /// The directory that the policy was set on, if not this one.
-    pub inherited_from: Option<PathBuf>,
+    /// Directories that were changed by this command.
+    pub directories: Option<u64>,
 }
 
 /// `kmsfs fsck`.
@@ -315,8 +325,6 @@ pub struct FindingRow {
     pub code: String,
     /// Where it lies in the lower directory.
     pub lower_path: String,
-    /// Its path at the mount, where it can be told.
-    pub plain_path: Option<String>,
     /// What is wrong.
     pub cause: String,
     /// What can be done.

@@ -1,201 +1,15 @@
-//! Stand-ins for the parts that are being written, with their signatures. Goes away.
+//! Stand-ins for the key service, with its signatures, until it is there. Goes away.
 #![allow(missing_docs, unused_variables, clippy::missing_errors_doc)]
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Serialize;
 use serde_json::Value;
 
 use crate::clock::{Clock, SystemClock};
-use crate::fs::{FsError, NodeId};
 use crate::kms::*;
 use crate::random::{OsRandom, Random};
 use crate::secret::SecretBytes;
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KmsPlace {
-    Embedded,
-    Directory(PathBuf),
-}
-#[derive(Clone, Debug)]
-pub struct VolumeSummary {
-    pub volume_id: String,
-    pub kms: KmsPlace,
-    pub key_arn: String,
-    pub suite: String,
-    pub created: u64,
-}
-#[derive(Clone, Debug, Default)]
-pub struct OpenOptions {
-    pub read_only: bool,
-    pub lock: bool,
-}
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct VolumeStatus {}
-#[derive(Clone, Debug, Default)]
-pub struct FileStatus {
-    pub size: u64,
-    pub lower_name: String,
-    pub file_id: Option<String>,
-    pub key_arn: Option<String>,
-    pub material: Option<String>,
-    pub slot: Option<u8>,
-    pub sequence: Option<u64>,
-    pub policy: Option<String>,
-    pub stale: Option<bool>,
-}
-#[derive(Clone, Debug, Default)]
-pub struct RewrapOptions {
-    pub key: Option<KeyArn>,
-    pub dry_run: bool,
-    pub rate_per_sec: Option<f64>,
-    pub max_time: Option<std::time::Duration>,
-    pub touch: bool,
-}
-#[derive(Clone, Debug, Default)]
-pub struct RewrapProgress {
-    pub done: u64,
-    pub total: Option<u64>,
-    pub rewrapped: u64,
-    pub failed: u64,
-}
-#[derive(Clone, Debug, Default)]
-pub struct RewrapReport {
-    pub seen: u64,
-    pub stale: u64,
-    pub rewrapped: u64,
-    pub failed: u64,
-    pub left: u64,
-}
-#[derive(Clone, Debug, Default)]
-pub struct UsageRow {
-    pub key_arn: String,
-    pub material: Option<String>,
-    pub files: u64,
-    pub bytes: u64,
-}
-#[derive(Clone, Debug, Default)]
-pub struct Usage {
-    pub rows: Vec<UsageRow>,
-    pub empty_files: u64,
-    pub directories: u64,
-}
-#[derive(Clone, Debug, Default)]
-pub struct PolicyEntry {
-    pub alias: String,
-}
-#[derive(Clone, Debug)]
-pub struct Finding {
-    pub code: &'static str,
-    pub lower_path: String,
-    pub plain_path: Option<String>,
-    pub cause: String,
-    pub mend: String,
-}
-#[derive(Clone, Debug, Default)]
-pub struct FsckReport {
-    pub findings: Vec<Finding>,
-    pub files: u64,
-    pub dirs: u64,
-    pub bytes: u64,
-}
-#[derive(Clone, Copy, Debug)]
-pub enum FsckMode {
-    Quick,
-    Full,
-}
-#[derive(Debug)]
-pub struct Volume {}
-type Flow = ControlFlow<()>;
-impl Volume {
-    pub fn init(
-        lower: &Path,
-        kms: Arc<dyn KeyService>,
-        place: KmsPlace,
-        key: &KeyRef,
-        alias: &str,
-        random: Arc<dyn Random>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<(), FsError> {
-        Err(FsError::Unsupported)
-    }
-    pub fn probe(lower: &Path) -> Result<VolumeSummary, FsError> {
-        Err(FsError::NotFound)
-    }
-    pub fn open(
-        lower: &Path,
-        kms: Arc<dyn KeyService>,
-        options: OpenOptions,
-    ) -> Result<Self, FsError> {
-        Err(FsError::Unsupported)
-    }
-    pub fn alias(&self) -> String {
-        String::new()
-    }
-    pub fn status(&self) -> VolumeStatus {
-        VolumeStatus {}
-    }
-    pub fn resolve(&self, path: &Path) -> Result<NodeId, FsError> {
-        Err(FsError::Unsupported)
-    }
-    pub fn node_status(&self, path: &Path) -> Result<FileStatus, FsError> {
-        Err(FsError::Unsupported)
-    }
-    pub fn rewrap_tree(
-        &self,
-        paths: &[PathBuf],
-        options: &RewrapOptions,
-        progress: &mut dyn FnMut(&RewrapProgress) -> Flow,
-    ) -> Result<RewrapReport, FsError> {
-        Err(FsError::Unsupported)
-    }
-    pub fn usage(&self, progress: &mut dyn FnMut(u64) -> Flow) -> Result<Usage, FsError> {
-        Err(FsError::Unsupported)
-    }
-    pub fn set_policy(&self, dir: &Path, alias: &AliasName) -> Result<(), FsError> {
-        Err(FsError::Unsupported)
-    }
-    pub fn policy(&self, dir: &Path) -> Result<PolicyEntry, FsError> {
-        Err(FsError::Unsupported)
-    }
-    pub fn fsck(
-        &self,
-        mode: FsckMode,
-        paths: &[PathBuf],
-        progress: &mut dyn FnMut(u64) -> Flow,
-    ) -> Result<FsckReport, FsError> {
-        Err(FsError::Unsupported)
-    }
-    pub fn attr(&self, node: NodeId) -> Result<crate::fs::Attr, FsError> {
-        Err(FsError::Unsupported)
-    }
-    pub fn read(
-        &self,
-        node: NodeId,
-        at: u64,
-        len: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<(), FsError> {
-        Err(FsError::Unsupported)
-    }
-    pub fn read_dir(
-        &self,
-        node: NodeId,
-        cookie: u64,
-        sink: &mut dyn FnMut(&crate::fs::DirEntry) -> Flow,
-    ) -> Result<(), FsError> {
-        Err(FsError::Unsupported)
-    }
-    pub fn nodes_of_key(&self, arn: &KeyArn) -> Vec<NodeId> {
-        Vec::new()
-    }
-    pub fn drop_keys(&self, arn: &KeyArn) {}
-    pub fn shutdown(&self) -> Result<(), FsError> {
-        Ok(())
-    }
-}
 
 #[derive(Clone, Debug)]
 pub struct Kms {}
@@ -228,16 +42,33 @@ impl Argon2Cost {
 }
 #[derive(Debug)]
 pub enum OpenError {
-    WrongUnlock,
-    Missing,
-    Corrupt,
-    Exists,
     Busy,
+    Corrupt { what: String },
+    EmptyPassphrase,
+    Exists { path: PathBuf },
     Io(std::io::Error),
+    Missing { path: PathBuf },
+    Options { what: String },
+    ShortKeyFile { len: usize },
+    WrongUnlock,
+}
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
 }
 #[derive(Debug)]
 pub struct KeyChange {
-    pub arn: KeyArn,
+    pub key: KeyArn,
+    pub kind: ChangeKind,
+}
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    Created,
+    Deleted,
+    State { from: KeyState, to: KeyState },
+    Rotated { material: MaterialId },
+    AliasMoved { alias: AliasName },
 }
 #[derive(Clone, Debug)]
 pub struct Principal {}
@@ -248,13 +79,13 @@ impl Kms {
         cost: Argon2Cost,
         options: KmsOptions,
     ) -> Result<Self, OpenError> {
-        Err(OpenError::Missing)
+        Err(OpenError::Busy)
     }
     pub fn open(dir: &Path, unlock: &Unlock, options: KmsOptions) -> Result<Self, OpenError> {
-        Err(OpenError::Missing)
+        Err(OpenError::Busy)
     }
-    pub fn owner(&self) -> Principal {
-        Principal {}
+    pub fn principal(&self) -> &Principal {
+        &Principal {}
     }
     pub fn filesystem_key(&self) -> Result<KeyDescription, KmsError> {
         Err(KmsError::InvalidCiphertext)
@@ -272,16 +103,8 @@ impl Kms {
     pub fn flush_audit(&self) -> Result<(), KmsError> {
         Ok(())
     }
-    pub fn describe_key(&self, key: &KeyRef) -> Result<KeyDescription, KmsError> {
-        Err(KmsError::InvalidCiphertext)
-    }
-    pub fn as_service(&self) -> Arc<dyn KeyService> {
-        Arc::new(Nothing)
-    }
 }
-#[derive(Debug)]
-struct Nothing;
-impl KeyService for Nothing {
+impl KeyService for Kms {
     fn generate_data_key(
         &self,
         _: &KeyRef,
@@ -319,12 +142,4 @@ pub fn call(
 }
 pub fn operation_and_input(args: &[String]) -> Result<(String, Value), String> {
     Err("not yet".into())
-}
-
-#[cfg(feature = "fuse")]
-pub fn mount(
-    volume: Arc<Volume>,
-    options: &crate::fuse::MountOptions,
-) -> Result<crate::fuse::Mounted, crate::fuse::MountError> {
-    Err(crate::fuse::MountError::MountTable)
 }

@@ -8,10 +8,12 @@ use serde_json::{Map, Value};
 
 use crate::control::report::{FileReport, HelloReport, MountPart, PolicyReport, Report};
 use crate::control::report::{RewrapStatusReport, StatusReport};
-use crate::control::seam::{Kms, KmsPlace, Volume, VolumeSummary};
+use crate::control::seam::Kms;
 use crate::control::walks::Sweep;
 use crate::control::{Failure, Kind, Progress, Verb};
-use crate::kms::{AliasName, KeyRef};
+use crate::format::volume::KmsPlace;
+use crate::fs::{FsError, Volume, VolumeSummary};
+use crate::kms::{AliasName, KeyRef, KeyService};
 
 /// Told how far long work is; breaks to end it.
 pub type OnProgress<'a> = &'a mut dyn FnMut(&Progress) -> ControlFlow<()>;
@@ -105,32 +107,40 @@ impl Session {
             report.key_state = Some(key.state.as_str().to_owned());
             report.material = key.current_material.map(|material| material.to_string());
         }
-        report.alias = Some(self.volume.alias()).filter(|alias| !alias.is_empty());
+        report.alias = self.alias();
         report.core = serde_json::to_value(self.volume.status()).unwrap_or_default();
         report.mount = self.mount.as_ref().map(|mount| mount_part(mount.as_ref()));
         report
     }
 
     fn file_status(&self, path: &Path) -> Result<FileReport, Failure> {
-        let status = self.volume.node_status(path).map_err(|error| at(path, error))?;
+        let status = self.volume.file_status(path).map_err(|error| at(path, error))?;
+        let policies = self.volume.status().policies;
+        let alias = |number| policies.into_iter().find(|(own, _)| *own == number);
         Ok(FileReport {
             path: path.to_path_buf(),
+            kind: status.kind.to_lowercase(),
             size: status.size,
-            lower_name: Some(status.lower_name),
-            file_id: status.file_id,
+            lower_name: status.lower_name,
+            file_id: status.file,
             key_arn: status.key_arn,
             material: status.material,
-            slot: status.slot.map(u64::from),
+            slot: status.slot,
             sequence: status.sequence,
-            policy: status.policy,
+            policy: status.policy.and_then(alias).map(|(_, alias)| alias),
+            sparse: status.sparse,
             stale: status.stale,
         })
     }
 
     fn rewrap_status(&self) -> RewrapStatusReport {
-        let status = serde_json::to_value(self.volume.status()).unwrap_or_default();
-        let queue = status.get("rewrap").cloned().unwrap_or_default();
-        RewrapStatusReport { queue, ..self.sweep.report() }
+        let status = self.volume.status();
+        RewrapStatusReport {
+            lazy_waiting: u64::try_from(status.rewraps_waiting).unwrap_or(u64::MAX),
+            lazy_done: status.rewraps_done,
+            lazy_failed: status.rewraps_failed,
+            ..self.sweep.report()
+        }
     }
 
     fn set_policy(&self, path: &Path, alias: &str) -> Result<PolicyReport, Failure> {
@@ -142,8 +152,9 @@ impl Session {
             Failure::from(error)
                 .hint(format!("kmsfs kms create-alias --alias-name {alias} --target-key-id KEY"))
         })?;
-        self.volume.set_policy(path, &alias).map_err(|error| at(path, error))?;
-        self.policy(path)
+        let (_, directories) =
+            self.volume.set_policy(path, &alias).map_err(|error| at(path, error))?;
+        Ok(PolicyReport { directories: Some(directories), ..self.policy(path)? })
     }
 
     fn policy(&self, path: &Path) -> Result<PolicyReport, Failure> {
@@ -153,14 +164,18 @@ impl Session {
             path: path.to_path_buf(),
             alias: entry.alias,
             key_arn: key.map(|key| key.arn.to_string()),
-            inherited_from: None,
+            directories: None,
         })
+    }
+
+    /// The alias that new files at the root of the volume use.
+    fn alias(&self) -> Option<String> {
+        self.volume.policy(Path::new("")).ok().map(|entry| entry.alias)
     }
 
     /// What the volume's key is found by: its alias, else its ARN.
     pub(super) fn key_ref(&self) -> KeyRef {
-        let alias = self.volume.alias();
-        KeyRef::new(if alias.is_empty() { &self.summary.key_arn } else { &alias })
+        KeyRef::new(&self.alias().unwrap_or_else(|| self.summary.key_arn.clone()))
     }
 
     pub(super) fn settle(&self) {
@@ -181,12 +196,11 @@ impl Session {
 /// The part of a status that needs no key.
 pub fn summary_report(summary: &VolumeSummary, lower: &Path) -> StatusReport {
     StatusReport {
-        volume_id: summary.volume_id.clone(),
+        volume_id: summary.volume.to_string(),
         lower: lower.to_path_buf(),
         kms: place_text(&summary.kms),
         key_arn: summary.key_arn.clone(),
-        suite: Some(summary.suite.clone()),
-        created: Some(summary.created),
+        suite: Some(summary.suite.name().to_owned()),
         ..StatusReport::default()
     }
 }
@@ -195,12 +209,12 @@ pub fn summary_report(summary: &VolumeSummary, lower: &Path) -> StatusReport {
 pub fn place_text(place: &KmsPlace) -> String {
     match place {
         KmsPlace::Embedded => "embedded".to_owned(),
-        KmsPlace::Directory(dir) => dir.display().to_string(),
+        KmsPlace::Directory(dir) => dir.clone(),
     }
 }
 
 /// A failure at a path inside the volume.
-pub(super) fn at(path: &Path, error: crate::fs::FsError) -> Failure {
+pub(super) fn at(path: &Path, error: FsError) -> Failure {
     let failure = Failure::from(error);
     Failure { what: format!("{}: {}", path.display(), failure.what), ..failure }
 }

@@ -8,18 +8,17 @@ use std::time::{Duration, Instant};
 use crate::control::report::{
     FindingRow, FsckReport, RewrapReport, RewrapStatusReport, UsageReport, UsageRow,
 };
-use crate::control::seam::{FsckMode, RewrapOptions, RewrapProgress, Usage};
-use crate::control::session::OnProgress;
+use crate::control::session::{OnProgress, at as located};
 use crate::control::{Failure, FsckDepth, Kind, Progress, RewrapRequest, Session};
-use crate::kms::{KeyArn, KeyRef};
+use crate::fs;
+use crate::fs::{FsError, RewrapOptions, Usage};
+use crate::kms::{KeyArn, KeyRef, KeyService};
 
 /// The one rewrap that may be under way, for `rewrap --status`.
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
     running: AtomicBool,
     done: AtomicU64,
-    /// 0: not known.
-    total: AtomicU64,
     failed: AtomicU64,
 }
 
@@ -38,22 +37,19 @@ impl Sweep {
             let what = "a rewrap of this volume is under way";
             return Err(Failure::new(Kind::AlreadyRunning, what).hint("kmsfs rewrap MNT --status"));
         }
-        self.note(&RewrapProgress::default());
+        self.note(&fs::RewrapReport::default());
         Ok(SweepTurn(self))
     }
 
-    fn note(&self, progress: &RewrapProgress) {
-        self.done.store(progress.done, Ordering::Relaxed);
-        self.total.store(progress.total.unwrap_or(0), Ordering::Relaxed);
+    fn note(&self, progress: &fs::RewrapReport) {
+        self.done.store(progress.seen, Ordering::Relaxed);
         self.failed.store(progress.failed, Ordering::Relaxed);
     }
 
     pub(super) fn report(&self) -> RewrapStatusReport {
-        let total = self.total.load(Ordering::Relaxed);
         RewrapStatusReport {
             running: self.running.load(Ordering::Acquire),
             done: self.done.load(Ordering::Relaxed),
-            total: (total > 0).then_some(total),
             failed: self.failed.load(Ordering::Relaxed),
             ..RewrapStatusReport::default()
         }
@@ -67,11 +63,12 @@ impl Session {
         progress: OnProgress<'_>,
     ) -> Result<RewrapReport, Failure> {
         let _turn = self.sweep.begin()?;
+        let key = request.key.as_deref().map(|key| self.key_arn(key)).transpose()?;
         let options = RewrapOptions {
-            key: request.key.as_deref().map(|key| self.key_arn(key)).transpose()?,
+            key_arn: key.map(|arn| arn.to_string()),
             dry_run: request.dry_run,
             rate_per_sec: request.rate_per_sec,
-            max_time: request.max_time_secs.map(Duration::from_secs),
+            max_secs: request.max_secs,
             touch: request.touch,
         };
         let mut interrupted = false;
@@ -79,8 +76,8 @@ impl Session {
             self.sweep.note(now);
             let flow = progress(&Progress {
                 doing: "rewrapping".to_owned(),
-                done: now.done,
-                total: now.total,
+                done: now.seen,
+                total: None,
                 failed: now.failed,
             });
             interrupted |= flow.is_break();
@@ -114,10 +111,12 @@ impl Session {
             current: self.is_current(&row.key_arn, row.material.as_deref()),
             files: row.files,
             bytes: row.bytes,
+            volume_key: row.volume_key,
         });
         Ok(UsageReport {
             rows: rows.collect(),
             empty_files: usage.empty_files,
+            unreadable_files: usage.unreadable_files,
             directories: usage.directories,
         })
     }
@@ -157,24 +156,42 @@ impl Session {
         paths: &[PathBuf],
         progress: OnProgress<'_>,
     ) -> Result<FsckReport, Failure> {
-        let mode = match depth {
-            FsckDepth::Quick => FsckMode::Quick,
-            FsckDepth::Full => FsckMode::Full,
+        let depth = match depth {
+            FsckDepth::Quick => fs::FsckDepth::Quick,
+            FsckDepth::Full => fs::FsckDepth::Full,
         };
-        let report = self.walk("checking", progress, |step| self.volume.fsck(mode, paths, step))?;
-        let findings = report.findings.into_iter().map(|finding| FindingRow {
-            code: finding.code.to_owned(),
+        let wanted =
+            paths.iter().map(|path| self.lower_path(path)).collect::<Result<Vec<_>, _>>()?;
+        let is_wanted =
+            |found: &str| wanted.is_empty() || wanted.iter().any(|w| is_below(found, w));
+        let report = self.walk("checking", progress, |step| self.volume.fsck(depth, step))?;
+        let findings = report.findings.into_iter().filter(|f| is_wanted(&f.lower_path));
+        let findings = findings.map(|finding| FindingRow {
+            code: finding.code,
             lower_path: finding.lower_path,
-            plain_path: finding.plain_path,
             cause: finding.cause,
             mend: finding.mend,
         });
         Ok(FsckReport {
             findings: findings.collect(),
             files: report.files,
-            directories: report.dirs,
+            directories: report.directories,
             bytes: report.bytes,
         })
+    }
+
+    /// Where a path of the volume lies in the lower directory, as findings show it.
+    fn lower_path(&self, path: &Path) -> Result<String, Failure> {
+        let mut lower = String::new();
+        let mut at = PathBuf::new();
+        for component in path.components() {
+            at.push(component);
+            let status = self.volume.file_status(&at).map_err(|error| located(path, error))?;
+            if let Some(name) = status.lower_name {
+                lower = format!("{lower}/{name}");
+            }
+        }
+        Ok(lower)
     }
 
     /// Walks with progress; a walk that was ended early is [`Kind::Interrupted`].
@@ -182,7 +199,7 @@ impl Session {
         &self,
         doing: &str,
         progress: OnProgress<'_>,
-        work: impl FnOnce(&mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<T, crate::fs::FsError>,
+        work: impl FnOnce(&mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<T, FsError>,
     ) -> Result<T, Failure> {
         let mut interrupted = false;
         let result = work(&mut |done| {
@@ -204,6 +221,11 @@ impl Session {
         let id = super::keys::resolve_prefix(&self.kms, key)?;
         Ok(self.kms.describe_key(&KeyRef::new(&id))?.arn)
     }
+}
+
+/// Whether a lower path is `dir`, or lies below it.
+fn is_below(path: &str, dir: &str) -> bool {
+    path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A path inside the volume, from the path of a file and the mount point it lies under.
