@@ -17,8 +17,8 @@ pub const SIV_LEN: usize = 16;
 
 /// A key for names. All methods may be called from many threads at once.
 ///
-/// The keyed state of the primitive is made anew for each call (three AES key schedules, 0.2 us
-/// against the microseconds of the system call that follows), so that no lock is needed.
+/// The keyed state of the primitive is made anew for each call (a few AES key schedules, little
+/// against the system call that follows), so that no lock is needed.
 pub struct NameCipher(Secret<64>);
 
 impl NameCipher {

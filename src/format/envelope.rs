@@ -12,8 +12,7 @@ use crate::format::layout::SLOT_LEN;
 use crate::format::{FormatError, Prelude};
 use crate::units::LowerOffset;
 
-/// Bytes of a key ARN at most: the longest of AWS' partitions and regions with an `mrk-` key id has
-/// 110.
+/// Bytes of a key ARN at most. AWS' own have fewer than 100, in every partition and region.
 pub const ARN_LEN_MAX: usize = 152;
 /// Bytes of a wrapped data key at most: a ciphertext blob of AWS KMS over 32 bytes has 184.
 pub const WRAPPED_LEN_MAX: usize = 256;

@@ -119,6 +119,7 @@ pub fn is_legal(lower: LowerLen) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use crate::random::{SeededRandom, random_array};

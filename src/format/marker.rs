@@ -82,6 +82,7 @@ impl DirMarker {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use crate::secret::Secret;

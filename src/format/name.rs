@@ -135,6 +135,7 @@ fn digest_text(sealed: &[u8]) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use crate::crypto::NameCipher;

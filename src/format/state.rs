@@ -90,6 +90,7 @@ impl VolumeState {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use crate::secret::Secret;

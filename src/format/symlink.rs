@@ -124,6 +124,7 @@ fn external_aad(id: [u8; 16]) -> Vec<u8> {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use crate::random::SeededRandom;

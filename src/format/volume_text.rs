@@ -209,6 +209,7 @@ impl KeyText {
 const BAD: FormatError = FormatError::BadText { line: 0 };
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use crate::format::volume;

@@ -155,6 +155,7 @@ fn value_aad(owner: &[u8; 16], name: &XattrName) -> Vec<u8> {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use crate::random::SeededRandom;

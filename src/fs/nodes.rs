@@ -256,9 +256,4 @@ impl NodeTable {
         node.lookups.store(before.saturating_sub(count), Ordering::Relaxed);
         if before <= count { nodes.remove(&id) } else { None }
     }
-
-    /// All nodes, for work that touches every known file.
-    pub fn all(&self) -> Vec<Arc<Node>> {
-        self.nodes.read().values().cloned().collect()
-    }
 }

@@ -63,11 +63,6 @@ impl RewrapQueue {
         self.changed.notify_all();
     }
 
-    /// Whether the queue was stopped.
-    pub fn is_stopped(&self) -> bool {
-        self.lock().stopped
-    }
-
     /// Notes the end of one rewrap.
     pub fn finished(&self, success: bool) {
         let counter = if success { &self.rewrapped } else { &self.failed };

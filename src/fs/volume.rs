@@ -170,7 +170,7 @@ impl Volume {
 
     /// A file's keys were loaded: bound their number, and see whether its envelope is stale.
     fn keys_loaded(&self, node: &Arc<Node>, env: &FileEnv<'_>) {
-        for evicted in self.open_nodes.keys_loaded(node) {
+        if let Some(evicted) = self.open_nodes.keys_loaded(node) {
             self.drop_keys_of(&evicted);
         }
         if !self.read_only && node.file.is_stale(env).unwrap_or(false) {

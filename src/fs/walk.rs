@@ -17,8 +17,6 @@ pub(super) struct Visit<'a> {
     pub node: &'a Arc<Node>,
     /// Its lower attributes.
     pub stat: &'a LowerStat,
-    /// Its path below the start of the walk.
-    pub path: &'a Path,
 }
 
 impl Volume {
@@ -76,7 +74,7 @@ impl Volume {
                     continue;
                 }
             };
-            let flow = visit(Visit { node: &node, stat: &stat, path: &path });
+            let flow = visit(Visit { node: &node, stat: &stat });
             match (&flow, stat.kind) {
                 (Ok(ControlFlow::Continue(())), NodeKind::Dir) => waiting.push((node, path, true)),
                 _ => self.let_go(&node),

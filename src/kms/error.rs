@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::kms::KeyState;
 
-/// One variant per AWS exception, by AWS' names less `Exception`.
+/// One variant per AWS exception, by AWS' names less `Exception`. `message` is what AWS' clients show.
+#[expect(missing_docs, reason = "the fields are the words of the message")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KmsError {
     /// The caller may not do this with this key.

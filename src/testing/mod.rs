@@ -2,8 +2,10 @@
 
 mod crash_file;
 mod crash_images;
+mod fault_kms;
 mod mem_file;
 mod pages;
 
 pub use crash_file::CrashFile;
+pub use fault_kms::FaultKms;
 pub use mem_file::MemFile;
