@@ -18,10 +18,10 @@ pub enum Rank {
     Nodes,
     /// Bounded caches: data keys, lower descriptors, queues.
     Cache,
-    /// The KMS' ring of keys.
-    Ring,
-    /// The KMS' database.
+    /// The KMS' database; held through a whole change.
     Database,
+    /// The pointer to the KMS' ring of keys; held for a clone or a swap.
+    Ring,
     /// The audit log.
     Audit,
 }

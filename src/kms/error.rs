@@ -7,6 +7,7 @@ use crate::kms::KeyState;
 /// One variant per AWS exception, by AWS' names less `Exception`. `message` is what AWS' clients show.
 #[expect(missing_docs, reason = "the fields are the words of the message")]
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "`message` has the words for the caller, `key` is the key's ARN")]
 pub enum KmsError {
     /// The caller may not do this with this key.
     AccessDenied { message: String },
@@ -42,10 +43,16 @@ pub enum KmsError {
     LimitExceeded { message: String },
     /// Not a key policy.
     MalformedPolicyDocument { message: String },
+    /// `CancelKeyDeletion` of a key that is not pending deletion. `KMSInvalidStateException`.
+    NotPendingDeletion { key: String },
     /// No such key, alias or material.
     NotFound { message: String },
+    /// The input is not of the shape of the operation: a string where a number belongs.
+    Serialization { message: String },
     /// Not tags that may be set.
     Tag { message: String },
+    /// No such operation.
+    UnknownOperation { name: String },
     /// This key cannot do that.
     UnsupportedOperation { message: String },
     /// A field is missing, too long, or not of its form.
@@ -100,7 +107,10 @@ impl KmsError {
             | Self::Internal { .. }
             | Self::LimitExceeded { .. }
             | Self::MalformedPolicyDocument { .. }
+            | Self::NotPendingDeletion { .. }
+            | Self::Serialization { .. }
             | Self::Tag { .. }
+            | Self::UnknownOperation { .. }
             | Self::UnsupportedOperation { .. }
             | Self::Validation { .. } => KeyTrouble::Internal,
         }
@@ -123,11 +133,15 @@ impl KmsError {
             Self::InvalidMarker { .. } => "InvalidMarkerException",
             Self::Internal { .. } => "KMSInternalException",
             Self::KeyUnavailable { .. } => "KeyUnavailableException",
-            Self::InvalidState { .. } => "KMSInvalidStateException",
+            Self::InvalidState { .. } | Self::NotPendingDeletion { .. } => {
+                "KMSInvalidStateException"
+            }
             Self::LimitExceeded { .. } => "LimitExceededException",
             Self::MalformedPolicyDocument { .. } => "MalformedPolicyDocumentException",
             Self::NotFound { .. } => "NotFoundException",
+            Self::Serialization { .. } => "SerializationException",
             Self::Tag { .. } => "TagException",
+            Self::UnknownOperation { .. } => "UnknownOperationException",
             Self::UnsupportedOperation { .. } => "UnsupportedOperationException",
             Self::Validation { .. } => "ValidationException",
         }
@@ -151,6 +165,7 @@ impl fmt::Display for KmsError {
             | Self::LimitExceeded { message }
             | Self::MalformedPolicyDocument { message }
             | Self::NotFound { message }
+            | Self::Serialization { message }
             | Self::Tag { message }
             | Self::UnsupportedOperation { message }
             | Self::Validation { message } => f.write_str(message),
@@ -159,6 +174,8 @@ impl fmt::Display for KmsError {
                 f.write_str("The request would have succeeded, but the DryRun option is set.")
             }
             Self::InvalidCiphertext => Ok(()),
+            Self::NotPendingDeletion { key } => write!(f, "{key} is not pending deletion."),
+            Self::UnknownOperation { name } => write!(f, "unknown operation {name}"),
             Self::InvalidState { key, state } => write!(f, "{key} is {}.", state_words(*state)),
         }
     }

@@ -1,11 +1,66 @@
 //! The key management service: AWS KMS' semantics, in process. Knows nothing of files.
+//!
+//! A [`Kms`] is a handle: it carries who asks. [`Kms::create`] and [`Kms::open`] give the account
+//! root's; [`Kms::caller`] gives another principal's. Every operation is a method on it, named as
+//! AWS names it. Read `service` first: its two functions `change` and `using` are the only ones
+//! that lock, check, commit and audit. docs/KMS.md has the bytes, the tables and the drills.
 
+mod alias;
+pub mod audit;
+mod blob;
+mod check;
 mod context;
+mod crypto_ops;
+mod db;
+mod deletion;
 mod error;
+mod key;
+mod key_ops;
 mod key_service;
+mod open;
+mod page;
+mod policy;
+mod principal;
+mod ring;
+mod root;
+mod rotation;
+mod rows;
+mod schedule;
+mod service;
+mod service_keys;
+mod slot;
+mod spec;
+mod state;
+mod store;
+mod tags;
+mod time;
 mod types;
 
+pub use alias::{AliasEntry, ListAliases};
+pub use blob::BlobHead;
 pub use context::{ContextError, EncryptionContext};
+pub use crypto_ops::{
+    DataKeyLen, Decrypt, Decrypted, Encrypt, Encrypted, GenerateDataKey, GeneratedDataKey,
+    ReEncrypt, ReEncrypted,
+};
+pub use deletion::DeletionScheduled;
 pub use error::{KeyTrouble, KmsError};
+pub use key::{KeyMetadata, Material, Rotation};
+pub use key_ops::{CreateKey, KeyEntry};
 pub use key_service::{DataKey, GeneratedKey, KeyDescription, KeyService, Wrapped};
+pub use open::{KmsOptions, OpenError};
+pub use page::{Page, PageRequest};
+pub use principal::{Principal, PrincipalKind};
+pub use ring::{ChangeKind, KeyChange};
+pub use rotation::{KeyRotationStatus, MaterialState, RotationEntry};
+pub use service::Kms;
+pub use service_keys::SERVICE_ALIASES;
+pub use slot::{Argon2Cost, KEY_FILE_LEN_MIN, Unlock};
+pub use spec::{
+    DataKeySpec, EncryptionAlgorithm, IncludeKeyMaterial, KeyManager, KeySpec, KeyUsage, Origin,
+    RotationType,
+};
+pub use state::{COLUMNS, Cell, Op, OpKind, check_state};
+pub use tags::Tag;
+pub use time::Timestamp;
 pub use types::{AliasName, CiphertextBlob, KeyArn, KeyId, KeyRef, KeyState, MaterialId};

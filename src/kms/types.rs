@@ -28,15 +28,49 @@ impl KeyId {
     pub fn from_random(mut bytes: [u8; 16]) -> Self {
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
-        let digits = hex(&bytes);
-        let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
-        Self([part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-"))
+        Self(uuid_text(&bytes))
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The id as bytes, as ciphertext blobs carry it: its kind (0 UUID, 1 `mrk-`), then its 16 bytes.
+    pub fn to_bytes(&self) -> [u8; 17] {
+        let (kind, digits) = match self.0.strip_prefix("mrk-") {
+            Some(digits) => (1, digits.to_owned()),
+            None => (0, self.0.replace('-', "")),
+        };
+        let mut bytes = [0; 17];
+        let [first, rest @ ..] = &mut bytes;
+        *first = kind;
+        rest.copy_from_slice(&unhex_array::<16>(&digits).unwrap_or_default());
+        bytes
+    }
+
+    /// The id that [`Self::to_bytes`] wrote; `None` if the kind is unknown.
+    pub fn from_bytes(bytes: &[u8; 17]) -> Option<Self> {
+        let [kind, rest @ ..] = bytes;
+        match kind {
+            0 => Some(Self(uuid_text(rest))),
+            1 => Some(Self(format!("mrk-{}", hex(rest)))),
+            _ => None,
+        }
+    }
+}
+
+impl std::borrow::Borrow<str> for KeyId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The text form of a UUID's 16 bytes.
+fn uuid_text(bytes: &[u8]) -> String {
+    let digits = hex(bytes);
+    let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
 }
 
 fn is_hex(byte: u8) -> bool {
@@ -128,6 +162,12 @@ impl AliasName {
 
     /// The alias with its prefix.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<str> for AliasName {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
@@ -233,6 +273,23 @@ pub enum KeyState {
 }
 
 impl KeyState {
+    /// Every state.
+    pub const ALL: [Self; 8] = [
+        Self::Creating,
+        Self::Enabled,
+        Self::Disabled,
+        Self::PendingImport,
+        Self::PendingDeletion,
+        Self::PendingReplicaDeletion,
+        Self::Unavailable,
+        Self::Updating,
+    ];
+
+    /// The state of that spelling.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+
     /// AWS' spelling.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -259,6 +316,11 @@ mod tests {
         assert_eq!(KeyId::parse(id.as_str()), Some(id.clone()));
         assert!(KeyId::parse("mrk-0123456789abcdef0123456789abcdef").is_some());
         assert!(KeyId::parse("alias/x").is_none());
+        for text in [id.as_str(), "mrk-0123456789abcdef0123456789abcdef"] {
+            let id = KeyId::parse(text).unwrap();
+            assert_eq!(KeyId::from_bytes(&id.to_bytes()), Some(id));
+        }
+        assert_eq!(KeyId::from_bytes(&[2; 17]), None);
         let arn = KeyArn::new("eu-central-1", "000000000000", &id);
         assert_eq!(KeyArn::parse(arn.as_str()), Some(arn.clone()));
         assert_eq!(

@@ -1,0 +1,219 @@
+//! A record as JSON text, in the shape of CloudTrail's records. Written by hand: it is on the path of
+//! every use of a key, and its members come in a fixed order.
+
+use crate::kms::EncryptionContext;
+use crate::kms::audit::record::{Params, Record, UseParams};
+use crate::kms::principal::{Principal, PrincipalKind};
+use crate::kms::state::{Op, OpKind};
+
+/// What all records of a log have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// The Region.
+    pub(crate) region: String,
+    /// The account.
+    pub(crate) account: String,
+}
+
+/// Appends a record up to, not including, its closing brace. `ids` are random bytes for the ids of
+/// request and event.
+pub(crate) fn push_record(out: &mut Vec<u8>, record: &Record, place: &Place, ids: [[u8; 16]; 2]) {
+    let is_service_event = matches!(record.op, Op::RotateKey | Op::DeleteKey);
+    raw(out, "{\"eventVersion\":\"1.11\",\"userIdentity\":");
+    push_identity(out, &record.principal);
+    raw(out, ",\"eventTime\":");
+    string(out, &record.time.to_iso());
+    raw(out, ",\"eventSource\":\"kms.amazonaws.com\",\"eventName\":");
+    string(out, record.op.name());
+    raw(out, ",\"awsRegion\":");
+    string(out, &place.region);
+    if let Some(error) = &record.error {
+        raw(out, ",\"errorCode\":");
+        string(out, error.exception());
+        raw(out, ",\"errorMessage\":");
+        string(out, &error.to_string());
+    }
+    raw(out, ",\"requestParameters\":");
+    match &record.params {
+        Params::Json(map) if map.is_empty() => raw(out, "null"),
+        Params::Json(map) => raw(out, &serde_json::to_string(map).unwrap_or_default()),
+        Params::Use(params) => push_use(out, params),
+    }
+    raw(out, ",\"responseElements\":null,\"requestID\":");
+    let [request, event] = ids;
+    string(out, crate::kms::KeyId::from_random(request).as_str());
+    raw(out, ",\"eventID\":");
+    string(out, crate::kms::KeyId::from_random(event).as_str());
+    raw(out, ",\"readOnly\":");
+    raw(out, if record.op.kind() == OpKind::Change { "false" } else { "true" });
+    push_resources(out, record, place);
+    raw(out, ",\"eventType\":");
+    string(out, if is_service_event { "AwsServiceEvent" } else { "AwsApiCall" });
+    raw(out, ",\"managementEvent\":true,\"recipientAccountId\":");
+    string(out, &place.account);
+    raw(out, ",\"eventCategory\":\"Management\"");
+}
+
+fn push_identity(out: &mut Vec<u8>, principal: &Principal) {
+    let kind = match principal.kind() {
+        PrincipalKind::Root => "Root",
+        PrincipalKind::User => "IAMUser",
+        PrincipalKind::Role => "AssumedRole",
+        PrincipalKind::Service => "AWSService",
+    };
+    raw(out, "{\"type\":");
+    string(out, kind);
+    if principal.kind() == PrincipalKind::Service {
+        raw(out, ",\"invokedBy\":");
+        string(out, principal.name());
+    } else {
+        raw(out, ",\"principalId\":");
+        string(out, principal.account());
+        raw(out, ",\"arn\":");
+        string(out, principal.name());
+    }
+    raw(out, ",\"accountId\":");
+    string(out, principal.account());
+    raw(out, "}");
+}
+
+fn push_use(out: &mut Vec<u8>, params: &UseParams) {
+    let mut separator = "{";
+    let mut name = |out: &mut Vec<u8>, name: &str| {
+        raw(out, separator);
+        separator = ",";
+        string(out, name);
+        raw(out, ":");
+    };
+    let is_re_encrypt = params.destination_key.is_some();
+    if let Some(key) = &params.key {
+        name(out, if is_re_encrypt { "sourceKeyId" } else { "keyId" });
+        string(out, key);
+    }
+    if !params.context.is_empty() {
+        name(out, if is_re_encrypt { "sourceEncryptionContext" } else { "encryptionContext" });
+        push_context(out, &params.context);
+    }
+    if let Some(key) = &params.destination_key {
+        name(out, "destinationKeyId");
+        string(out, key);
+    }
+    if let Some(context) = params.destination_context.as_ref().filter(|c| !c.is_empty()) {
+        name(out, "destinationEncryptionContext");
+        push_context(out, context);
+    }
+    if let Some((detail, value)) = params.detail {
+        name(out, detail);
+        string(out, value);
+    }
+    if let Some(number) = params.number_of_bytes {
+        name(out, "numberOfBytes");
+        raw(out, &number.to_string());
+    }
+    raw(out, if separator == "{" { "null" } else { "}" });
+}
+
+fn push_context(out: &mut Vec<u8>, context: &EncryptionContext) {
+    let mut separator = "{";
+    for (key, value) in context.pairs() {
+        raw(out, separator);
+        separator = ",";
+        string(out, key);
+        raw(out, ":");
+        string(out, value);
+    }
+    raw(out, if separator == "{" { "{}" } else { "}" });
+}
+
+fn push_resources(out: &mut Vec<u8>, record: &Record, place: &Place) {
+    let mut separator = ",\"resources\":[";
+    for arn in record.keys.iter().flatten() {
+        raw(out, separator);
+        separator = ",";
+        raw(out, "{\"accountId\":");
+        string(out, &place.account);
+        raw(out, ",\"type\":\"AWS::KMS::Key\",\"ARN\":");
+        string(out, arn.as_str());
+        raw(out, "}");
+    }
+    if separator == "," {
+        raw(out, "]");
+    }
+}
+
+fn raw(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// A JSON string (RFC 8259, section 7). Control characters, so line feeds as well, are escaped.
+fn string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    for byte in text.bytes() {
+        match byte {
+            b'"' => raw(out, "\\\""),
+            b'\\' => raw(out, "\\\\"),
+            0..0x20 | 0x7f => raw(out, &format!("\\u{byte:04x}")),
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::kms::KmsError;
+    use crate::kms::time::Timestamp;
+
+    fn json(record: &Record) -> Value {
+        let place = Place { region: "us-east-1".to_owned(), account: "000000000000".to_owned() };
+        let mut out = Vec::new();
+        push_record(&mut out, record, &place, [[1; 16], [2; 16]]);
+        out.push(b'}');
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    #[test]
+    fn a_use_is_a_record_of_cloudtrail() {
+        let mut context = EncryptionContext::new();
+        context.insert("file\n\"", "\u{1}\u{7f}\u{20ac}").unwrap();
+        let params = UseParams { key: Some("alias/x".to_owned()), context, ..Default::default() };
+        let record = Record {
+            time: Timestamp(0),
+            op: Op::Decrypt,
+            principal: Arc::new(Principal::root("000000000000")),
+            params: Params::Use(params),
+            keys: [None, None],
+            error: Some(KmsError::InvalidCiphertext),
+        };
+        let value = json(&record);
+        assert_eq!(value["eventName"], "Decrypt");
+        assert_eq!(value["errorCode"], "InvalidCiphertextException");
+        assert_eq!(value["errorMessage"], "");
+        assert_eq!(
+            value["requestParameters"]["encryptionContext"]["file\n\""],
+            "\u{1}\u{7f}\u{20ac}"
+        );
+        assert_eq!(value["userIdentity"]["arn"], "arn:aws:iam::000000000000:root");
+        assert_eq!(value["readOnly"], true);
+    }
+
+    #[test]
+    fn nothing_to_say_is_null() {
+        let record = Record {
+            time: Timestamp(0),
+            op: Op::GenerateRandom,
+            principal: Arc::new(Principal::service(Principal::FILESYSTEM, "000000000000")),
+            params: Params::Use(UseParams::default()),
+            keys: [None, None],
+            error: None,
+        };
+        let value = json(&record);
+        assert!(value["requestParameters"].is_null() && value.get("errorCode").is_none());
+        assert_eq!(value["userIdentity"]["invokedBy"], "fs.kmsfs.internal");
+    }
+}

@@ -1,0 +1,358 @@
+//! The writer of the audit log: one thread, fed by a bounded queue.
+//!
+//! Uses of keys are written in batches, at most a second late. A management change waits until its
+//! record is durable. When the queue is full, callers wait; when the log cannot be written either,
+//! they are refused. Several processes may append to one file: each batch is written under `flock`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::crypto::kdf::MacKey;
+use crate::kms::KmsError;
+use crate::kms::audit::chain::{AuditHead, LINE_LEN_MAX, Line};
+use crate::kms::audit::line::{Place, push_record};
+use crate::kms::audit::record::Record;
+use crate::random::{Random, random_array};
+
+/// Records that wait in the queue.
+const QUEUE_LEN_MAX: usize = 8192;
+/// Records of one batch.
+const BATCH_LEN_MAX: usize = 1024;
+/// Records that a log which cannot be written holds back, before callers are refused.
+const HELD_BACK_MAX: usize = 16_384;
+/// How long a batch is gathered at most. Half of the second that a use may be late.
+const BATCH_TIME_MAX: Duration = Duration::from_millis(500);
+/// How long a log that cannot be written is left alone.
+const RETRY_TIME: Duration = Duration::from_millis(250);
+/// How long a change waits for its record.
+const DURABLE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// What the writer needs to know.
+#[derive(Debug)]
+pub(crate) struct AuditConfig {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// Region and account.
+    pub(crate) region: String,
+    /// The account.
+    pub(crate) account: String,
+    /// Seals each line.
+    pub(crate) key: Arc<MacKey>,
+    /// For the ids of events.
+    pub(crate) random: Arc<dyn Random>,
+    /// The head that the key database knows: the log must reach at least this far.
+    pub(crate) expected: AuditHead,
+}
+
+/// The audit log of a KMS.
+#[derive(Debug)]
+pub(crate) struct AuditLog {
+    queue: SyncSender<Message>,
+    is_failing: Arc<AtomicBool>,
+    writer: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+enum Message {
+    /// A use: written with its batch.
+    Later(Record),
+    /// Written and synced before the answer.
+    Now(Waiter),
+    /// Write what waits, and end.
+    Stop,
+}
+
+/// Someone who waits until everything so far is durable.
+#[derive(Debug)]
+struct Waiter {
+    /// Written last, if there is one.
+    record: Option<Box<Record>>,
+    /// Set by the first of two: the writer, which takes the record, or the waiter, who gives up.
+    /// A record of a change that was refused must not be written later.
+    is_decided: Arc<AtomicBool>,
+    answer: SyncSender<Result<AuditHead, String>>,
+}
+
+impl AuditLog {
+    /// Opens or makes the file and starts the writer. A torn last line is set apart.
+    ///
+    /// # Errors
+    /// [`io::Error`] if the file cannot be opened or written.
+    pub(crate) fn open(config: AuditConfig) -> io::Result<Self> {
+        let mut sink = Sink::open(config)?;
+        let (queue, messages) = sync_channel(QUEUE_LEN_MAX);
+        let is_failing = Arc::new(AtomicBool::new(false));
+        let failing = Arc::clone(&is_failing);
+        let writer = std::thread::Builder::new()
+            .name("kms-audit".to_owned())
+            .spawn(move || run(&mut sink, &messages, &failing))?;
+        Ok(Self { queue, is_failing, writer: Some(writer) })
+    }
+
+    /// Hands over the record of a use.
+    ///
+    /// # Errors
+    /// [`KmsError::Internal`] if the log cannot be written and the queue is full.
+    pub(crate) fn later(&self, record: Record) -> Result<(), KmsError> {
+        self.enqueue(Message::Later(record))
+    }
+
+    /// Writes the record of a change, and everything before it, and waits until it is durable.
+    ///
+    /// # Errors
+    /// [`KmsError::Internal`] if the log cannot be written.
+    pub(crate) fn now(&self, record: Record) -> Result<AuditHead, KmsError> {
+        self.send_now(Some(Box::new(record)))
+    }
+
+    /// Waits until everything handed over so far is durable.
+    ///
+    /// # Errors
+    /// [`KmsError::Internal`] if the log cannot be written.
+    pub(crate) fn flush(&self) -> Result<AuditHead, KmsError> {
+        self.send_now(None)
+    }
+
+    fn send_now(&self, record: Option<Box<Record>>) -> Result<AuditHead, KmsError> {
+        let (answer, answers) = sync_channel(1);
+        let is_decided = Arc::new(AtomicBool::new(false));
+        self.enqueue(Message::Now(Waiter { record, is_decided: Arc::clone(&is_decided), answer }))?;
+        let gone = |_| unwritable("its writer has ended");
+        let outcome = match answers.recv_timeout(DURABLE_TIME_MAX) {
+            Ok(outcome) => outcome,
+            Err(_) if !is_decided.swap(true, Ordering::SeqCst) => {
+                return Err(unwritable("no answer in time"));
+            }
+            Err(_) => answers.recv().map_err(gone)?,
+        };
+        outcome.map_err(|cause| unwritable(&cause))
+    }
+
+    /// Waits while the queue is full, unless it will not get shorter.
+    fn enqueue(&self, mut message: Message) -> Result<(), KmsError> {
+        loop {
+            message = match self.queue.try_send(message) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(message)) if !self.is_failing.load(Ordering::Relaxed) => {
+                    message
+                }
+                Err(TrySendError::Full(_)) => {
+                    return Err(unwritable("it holds back as many records as it can"));
+                }
+                Err(TrySendError::Disconnected(_)) => {
+                    return Err(unwritable("its writer has ended"));
+                }
+            };
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for AuditLog {
+    fn drop(&mut self) {
+        let _ended = self.queue.send(Message::Stop);
+        if let Some(writer) = self.writer.take() {
+            let _ended = writer.join();
+        }
+    }
+}
+
+fn unwritable(cause: &str) -> KmsError {
+    KmsError::Internal { message: format!("audit log cannot be written: {cause}") }
+}
+
+/// The writer's loop.
+fn run(sink: &mut Sink, messages: &Receiver<Message>, is_failing: &AtomicBool) {
+    let mut held: Vec<Record> = Vec::new();
+    let mut retry_at: Option<Instant> = None;
+    loop {
+        let batch = gather(messages, &mut held, retry_at);
+        let mut outcome = sink.write(&mut held, batch.waiter.is_some() || batch.is_last);
+        if let Some(waiter) = batch.waiter
+            && !waiter.is_decided.swap(true, Ordering::SeqCst)
+        {
+            if outcome.is_ok() {
+                let mut records: Vec<Record> = waiter.record.into_iter().map(|r| *r).collect();
+                outcome = sink.write(&mut records, true);
+            }
+            let told = outcome.as_ref().map(|()| sink.head).map_err(ToString::to_string);
+            let _gone = waiter.answer.send(told);
+        }
+        is_failing.store(outcome.is_err(), Ordering::Relaxed);
+        if let Err(error) = outcome {
+            tracing::error!(path = %sink.config.path.display(), %error, held = held.len(), "audit log");
+            retry_at = Some(Instant::now() + RETRY_TIME);
+        } else {
+            retry_at = None;
+        }
+        if batch.is_last {
+            return;
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Batch {
+    waiter: Option<Waiter>,
+    is_last: bool,
+}
+
+/// Takes records from the queue until a batch is full, its time is up, or someone waits for it.
+fn gather(
+    messages: &Receiver<Message>,
+    held: &mut Vec<Record>,
+    retry_at: Option<Instant>,
+) -> Batch {
+    let mut batch = Batch::default();
+    let mut deadline = retry_at.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+    let full = if retry_at.is_some() { HELD_BACK_MAX } else { BATCH_LEN_MAX };
+    while held.len() < full {
+        let wait = deadline.saturating_duration_since(Instant::now());
+        match messages.recv_timeout(wait) {
+            Ok(Message::Later(record)) => {
+                if held.is_empty() && retry_at.is_none() {
+                    deadline = Instant::now() + BATCH_TIME_MAX;
+                }
+                held.push(record);
+            }
+            Ok(Message::Now(waiter)) => {
+                batch.waiter = Some(waiter);
+                return batch;
+            }
+            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                batch.is_last = true;
+                return batch;
+            }
+            Err(RecvTimeoutError::Timeout) => return batch,
+        }
+    }
+    if retry_at.is_some() {
+        std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
+    }
+    batch
+}
+
+/// The file, and where its chain stands.
+#[derive(Debug)]
+struct Sink {
+    file: File,
+    place: Place,
+    config: AuditConfig,
+    head: AuditHead,
+    /// Length of the file after our last write; another length means that another process wrote.
+    end: u64,
+    is_synced: bool,
+}
+
+impl Sink {
+    fn open(config: AuditConfig) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&config.path)?;
+        let place = Place { region: config.region.clone(), account: config.account.clone() };
+        let head = config.expected;
+        let mut sink = Self { file, place, config, head, end: u64::MAX, is_synced: true };
+        flock(&sink.file, FlockOperation::LockExclusive)?;
+        let outcome = sink.find_end();
+        flock(&sink.file, FlockOperation::Unlock)?;
+        outcome?;
+        Ok(sink)
+    }
+
+    /// Appends records and forgets them; on an error they stay, and the file is as it was.
+    fn write(&mut self, records: &mut Vec<Record>, must_sync: bool) -> io::Result<()> {
+        if records.is_empty() && (self.is_synced || !must_sync) {
+            return Ok(());
+        }
+        flock(&self.file, FlockOperation::LockExclusive)?;
+        let outcome = self.append(records);
+        flock(&self.file, FlockOperation::Unlock)?;
+        outcome?;
+        if must_sync {
+            self.file.sync_data()?;
+            self.is_synced = true;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, records: &mut Vec<Record>) -> io::Result<()> {
+        self.find_end()?;
+        let (mut head, mut text) = (self.head, Vec::with_capacity(records.len() * 1024));
+        for record in records.iter() {
+            let start = text.len();
+            let ids = [random_array(&*self.config.random), random_array(&*self.config.random)];
+            push_record(&mut text, record, &self.place, ids);
+            head.close_line(&mut text, start, &self.config.key);
+        }
+        if let Err(error) = (&self.file).write_all(&text) {
+            // Half a batch must not stay: the next one would not follow it.
+            self.file.set_len(self.end)?;
+            return Err(error);
+        }
+        self.end = self.end.saturating_add(u64::try_from(text.len()).unwrap_or(u64::MAX));
+        self.head = head;
+        self.is_synced = self.is_synced && text.is_empty();
+        records.clear();
+        Ok(())
+    }
+
+    /// Finds the end of the chain if another process has moved it. Under `flock`.
+    fn find_end(&mut self) -> io::Result<()> {
+        let len = self.file.metadata()?.len();
+        if len == self.end {
+            return Ok(());
+        }
+        let tail_len = len.min(u64::try_from(2 * LINE_LEN_MAX).unwrap_or(u64::MAX));
+        let mut tail = Vec::new();
+        self.file.seek(SeekFrom::Start(len - tail_len))?;
+        self.file.read_to_end(&mut tail)?;
+        let whole_len = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let (whole, torn) = tail.split_at(whole_len);
+        if !torn.is_empty() {
+            self.set_apart(torn, len)?;
+        }
+        self.end = len - u64::try_from(torn.len()).unwrap_or(0);
+        let last = whole.strip_suffix(b"\n").and_then(|text| text.rsplit(|b| *b == b'\n').next());
+        let found = last.and_then(Line::parse).filter(|line| line.is_sealed(&self.config.key));
+        match found.map(|line| line.head).filter(|head| head.sequence >= self.head.sequence) {
+            Some(head) => self.head = head,
+            // Shortened, or not ours: the chain goes on from what we know, so that `verify` finds
+            // the gap for ever.
+            None if self.head.sequence > 0 || len > 0 => {
+                let path = self.config.path.display();
+                tracing::error!(%path, expected = self.head.sequence, "audit log is shortened");
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Moves a torn last line to a file of its own.
+    fn set_apart(&mut self, torn: &[u8], len: u64) -> io::Result<()> {
+        let start = len - u64::try_from(torn.len()).unwrap_or(0);
+        let mut name = self.config.path.clone().into_os_string();
+        name.push(format!(".torn-{start}"));
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(Path::new(&name))?;
+        file.write_all(torn)?;
+        file.sync_all()?;
+        tracing::warn!(path = %self.config.path.display(), torn = torn.len(), "audit log: torn line");
+        self.file.set_len(start)
+    }
+}

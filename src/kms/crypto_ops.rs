@@ -1,0 +1,511 @@
+//! Encrypt, Decrypt, ReEncrypt, GenerateDataKey and GenerateRandom; and the filesystem's way to them.
+
+use crate::kms::audit::{Params, UseParams};
+use crate::kms::blob::BlobHead;
+use crate::kms::check::{BLOB_LEN_MAX, Check, NUMBER_OF_BYTES_MAX, PLAINTEXT_LEN_MAX};
+use crate::kms::key::KmsKey;
+use crate::kms::ring::NamedBy;
+use crate::kms::service::{View, internal};
+use crate::kms::spec::{DataKeySpec, EncryptionAlgorithm, KeyUsage};
+use crate::kms::state::Op;
+use crate::kms::{
+    CiphertextBlob, DataKey, EncryptionContext, GeneratedKey, KeyArn, KeyDescription, KeyRef,
+    KeyService, Kms, KmsError, MaterialId, Wrapped,
+};
+use crate::random::Random;
+use crate::secret::{Secret, SecretBytes};
+
+/// Request of `Encrypt`.
+#[derive(Debug)]
+pub struct Encrypt {
+    /// The key, by any of its names.
+    pub key: KeyRef,
+    /// 1 to 4096 bytes.
+    pub plaintext: SecretBytes,
+    /// Bound to the blob.
+    pub context: EncryptionContext,
+    /// How; a symmetric key knows one way.
+    pub algorithm: Option<EncryptionAlgorithm>,
+    /// Check everything and do nothing.
+    pub dry_run: bool,
+}
+
+/// Answer of `Encrypt`.
+#[derive(Clone, Debug)]
+pub struct Encrypted {
+    /// The sealed plaintext.
+    pub blob: CiphertextBlob,
+    /// The key.
+    pub key: KeyArn,
+}
+
+/// Request of `Decrypt`.
+#[derive(Clone, Debug)]
+pub struct Decrypt {
+    /// What `Encrypt`, `ReEncrypt` or `GenerateDataKey` gave.
+    pub blob: CiphertextBlob,
+    /// The key that must have made it, by any of its names; the blob names its key anyway.
+    pub key: Option<KeyRef>,
+    /// As it was bound.
+    pub context: EncryptionContext,
+    /// How; a symmetric key knows one way.
+    pub algorithm: Option<EncryptionAlgorithm>,
+    /// Check everything and do nothing.
+    pub dry_run: bool,
+}
+
+/// Answer of `Decrypt`.
+#[derive(Debug)]
+pub struct Decrypted {
+    /// The opened blob.
+    pub plaintext: SecretBytes,
+    /// The key.
+    pub key: KeyArn,
+    /// The material.
+    pub material: MaterialId,
+}
+
+/// Request of `ReEncrypt`.
+#[derive(Clone, Debug)]
+pub struct ReEncrypt {
+    /// The blob to open.
+    pub blob: CiphertextBlob,
+    /// The key that must have made it.
+    pub source_key: Option<KeyRef>,
+    /// As it was bound.
+    pub source_context: EncryptionContext,
+    /// How it was sealed.
+    pub source_algorithm: Option<EncryptionAlgorithm>,
+    /// The key of the new blob.
+    pub destination_key: KeyRef,
+    /// Bound to the new blob.
+    pub destination_context: EncryptionContext,
+    /// How to seal.
+    pub destination_algorithm: Option<EncryptionAlgorithm>,
+    /// Check everything and do nothing.
+    pub dry_run: bool,
+}
+
+/// Answer of `ReEncrypt`.
+#[derive(Clone, Debug)]
+pub struct ReEncrypted {
+    /// The new blob.
+    pub blob: CiphertextBlob,
+    /// Its key.
+    pub key: KeyArn,
+    /// Its material.
+    pub material: MaterialId,
+    /// The key of the old blob.
+    pub source_key: KeyArn,
+    /// The material of the old blob.
+    pub source_material: MaterialId,
+}
+
+/// Request of `GenerateDataKey` and `GenerateDataKeyWithoutPlaintext`.
+#[derive(Clone, Debug)]
+pub struct GenerateDataKey {
+    /// The key, by any of its names.
+    pub key: KeyRef,
+    /// How long.
+    pub len: DataKeyLen,
+    /// Bound to the blob.
+    pub context: EncryptionContext,
+    /// Check everything and do nothing.
+    pub dry_run: bool,
+}
+
+/// Length of a data key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataKeyLen {
+    /// By the name of a cipher.
+    Spec(DataKeySpec),
+    /// In bytes, 1 to 1024.
+    Bytes(u32),
+}
+
+/// Answer of `GenerateDataKey` and `GenerateDataKeyWithoutPlaintext`.
+#[derive(Debug)]
+pub struct GeneratedDataKey {
+    /// The bare data key; `None` from `GenerateDataKeyWithoutPlaintext`.
+    pub plaintext: Option<SecretBytes>,
+    /// The data key, sealed.
+    pub blob: CiphertextBlob,
+    /// The key.
+    pub key: KeyArn,
+    /// The material.
+    pub material: MaterialId,
+}
+
+impl Kms {
+    /// `Encrypt`: seals up to 4 KiB under a key's current material.
+    ///
+    /// # Errors
+    /// [`KmsError`], by request, key and state.
+    pub fn encrypt(&self, request: &Encrypt) -> Result<Encrypted, KmsError> {
+        let params = Params::Use(UseParams {
+            key: Some(request.key.as_str().to_owned()),
+            context: request.context.clone(),
+            detail: algorithm_detail(request.algorithm),
+            ..UseParams::default()
+        });
+        self.using(Op::Encrypt, params, |view| {
+            Check::default()
+                .key("keyId", request.key.as_str())
+                .bytes("plaintext", request.plaintext.len(), 1, PLAINTEXT_LEN_MAX)
+                .context(&request.context)
+                .finish()?;
+            let key = admit_symmetric(view, &request.key, &request.context, request.algorithm)?;
+            dry(request.dry_run)?;
+            let random = &*view.kms.options.random;
+            let (blob, _) = seal(key, &request.context, request.plaintext.expose(), random)?;
+            Ok(Encrypted { blob, key: key.arn.clone() })
+        })
+    }
+
+    /// `Decrypt`: opens a blob. It names its key itself.
+    ///
+    /// # Errors
+    /// [`KmsError::InvalidCiphertext`] for whatever is wrong with the blob, and [`KmsError`] by
+    /// request, key and state.
+    pub fn decrypt(&self, request: &Decrypt) -> Result<Decrypted, KmsError> {
+        let params = Params::Use(UseParams {
+            key: request.key.as_ref().map(|key| key.as_str().to_owned()),
+            context: request.context.clone(),
+            detail: algorithm_detail(request.algorithm),
+            ..UseParams::default()
+        });
+        self.using(Op::Decrypt, params, |view| {
+            Check::default()
+                .key("keyId", request.key.as_ref().map_or("-", KeyRef::as_str))
+                .bytes("ciphertextBlob", request.blob.0.len(), 1, BLOB_LEN_MAX)
+                .context(&request.context)
+                .finish()?;
+            let source = admit_blob(
+                view,
+                &request.blob,
+                request.key.as_ref(),
+                &request.context,
+                request.algorithm,
+            )?;
+            let plaintext = open(&source, &request.context)?;
+            dry(request.dry_run)?;
+            Ok(Decrypted { plaintext, key: source.key.arn.clone(), material: source.head.material })
+        })
+    }
+
+    /// `ReEncrypt`: opens a blob and seals what was in it anew, without showing it to the caller.
+    ///
+    /// # Errors
+    /// Those of [`Self::decrypt`] for the blob and of [`Self::encrypt`] for the new key.
+    pub fn re_encrypt(&self, request: &ReEncrypt) -> Result<ReEncrypted, KmsError> {
+        let params = Params::Use(UseParams {
+            key: request.source_key.as_ref().map(|key| key.as_str().to_owned()),
+            context: request.source_context.clone(),
+            destination_context: Some(request.destination_context.clone()),
+            destination_key: Some(request.destination_key.as_str().to_owned()),
+            ..UseParams::default()
+        });
+        self.using(Op::ReEncrypt, params, |view| {
+            Check::default()
+                .key("sourceKeyId", request.source_key.as_ref().map_or("-", KeyRef::as_str))
+                .key("destinationKeyId", request.destination_key.as_str())
+                .bytes("ciphertextBlob", request.blob.0.len(), 1, BLOB_LEN_MAX)
+                .context(&request.source_context)
+                .context(&request.destination_context)
+                .finish()?;
+            let source = admit_blob(
+                view,
+                &request.blob,
+                request.source_key.as_ref(),
+                &request.source_context,
+                request.source_algorithm,
+            )?;
+            let key = admit_symmetric(
+                view,
+                &request.destination_key,
+                &request.destination_context,
+                request.destination_algorithm,
+            )?;
+            let plaintext = open(&source, &request.source_context)?;
+            dry(request.dry_run)?;
+            let random = &*view.kms.options.random;
+            let (blob, material) =
+                seal(key, &request.destination_context, plaintext.expose(), random)?;
+            Ok(ReEncrypted {
+                blob,
+                key: key.arn.clone(),
+                material,
+                source_key: source.key.arn.clone(),
+                source_material: source.head.material,
+            })
+        })
+    }
+
+    /// `GenerateDataKey`: a fresh data key, bare and sealed.
+    ///
+    /// # Errors
+    /// [`KmsError`], by request, key and state.
+    pub fn generate_data_key(
+        &self,
+        request: &GenerateDataKey,
+    ) -> Result<GeneratedDataKey, KmsError> {
+        self.generate(Op::GenerateDataKey, request)
+    }
+
+    /// `GenerateDataKeyWithoutPlaintext`: a fresh data key, sealed.
+    ///
+    /// # Errors
+    /// [`KmsError`], by request, key and state.
+    pub fn generate_data_key_without_plaintext(
+        &self,
+        request: &GenerateDataKey,
+    ) -> Result<GeneratedDataKey, KmsError> {
+        let mut answer = self.generate(Op::GenerateDataKeyWithoutPlaintext, request)?;
+        answer.plaintext = None;
+        Ok(answer)
+    }
+
+    fn generate(&self, op: Op, request: &GenerateDataKey) -> Result<GeneratedDataKey, KmsError> {
+        let (detail, number_of_bytes) = match request.len {
+            DataKeyLen::Spec(spec) => (Some(("keySpec", spec.as_str())), None),
+            DataKeyLen::Bytes(number) => (None, Some(number)),
+        };
+        let params = Params::Use(UseParams {
+            key: Some(request.key.as_str().to_owned()),
+            context: request.context.clone(),
+            detail,
+            number_of_bytes,
+            ..UseParams::default()
+        });
+        self.using(op, params, |view| {
+            let number = number_of_bytes.unwrap_or(1);
+            Check::default()
+                .key("keyId", request.key.as_str())
+                .number("numberOfBytes", number, 1, NUMBER_OF_BYTES_MAX)
+                .context(&request.context)
+                .finish()?;
+            let key = admit_symmetric(view, &request.key, &request.context, None)?;
+            dry(request.dry_run)?;
+            let len = match request.len {
+                DataKeyLen::Spec(spec) => spec.byte_len(),
+                DataKeyLen::Bytes(number) => usize::try_from(number).map_err(internal)?,
+            };
+            let random = &*view.kms.options.random;
+            let plaintext = random_bytes(len, random);
+            let (blob, material) = seal(key, &request.context, plaintext.expose(), random)?;
+            Ok(GeneratedDataKey {
+                plaintext: Some(plaintext),
+                blob,
+                key: key.arn.clone(),
+                material,
+            })
+        })
+    }
+
+    /// `GenerateRandom`: 1 to 1024 random bytes.
+    ///
+    /// # Errors
+    /// [`KmsError::Validation`] if the number is out of range.
+    pub fn generate_random(&self, number_of_bytes: u32) -> Result<SecretBytes, KmsError> {
+        let params = UseParams { number_of_bytes: Some(number_of_bytes), ..UseParams::default() };
+        self.using(Op::GenerateRandom, Params::Use(params), |view| {
+            Check::default()
+                .number("numberOfBytes", number_of_bytes, 1, NUMBER_OF_BYTES_MAX)
+                .finish()?;
+            let len = usize::try_from(number_of_bytes).map_err(internal)?;
+            Ok(random_bytes(len, &*view.kms.options.random))
+        })
+    }
+}
+
+/// Calls as the filesystem's own principal, whoever the handle belongs to.
+impl KeyService for Kms {
+    fn generate_data_key(
+        &self,
+        key: &KeyRef,
+        context: &EncryptionContext,
+    ) -> Result<GeneratedKey, KmsError> {
+        let params = Params::Use(UseParams {
+            key: Some(key.as_str().to_owned()),
+            context: context.clone(),
+            detail: Some(("keySpec", DataKeySpec::Aes256.as_str())),
+            ..UseParams::default()
+        });
+        self.as_filesystem().using(Op::GenerateDataKey, params, |view| {
+            let key = admit_symmetric(view, key, context, None)?;
+            let random = &*view.kms.options.random;
+            let plain = DataKey(Secret::random(random));
+            let (blob, material) = seal(key, context, plain.0.expose(), random)?;
+            let wrapped = Wrapped { blob, key_arn: key.arn.clone(), material: Some(material) };
+            Ok(GeneratedKey { plain, wrapped })
+        })
+    }
+
+    fn decrypt(
+        &self,
+        key: &KeyRef,
+        blob: &CiphertextBlob,
+        context: &EncryptionContext,
+    ) -> Result<DataKey, KmsError> {
+        let params = Params::Use(UseParams {
+            key: Some(key.as_str().to_owned()),
+            context: context.clone(),
+            ..UseParams::default()
+        });
+        self.as_filesystem().using(Op::Decrypt, params, |view| {
+            let source = admit_blob(view, blob, Some(key), context, None)?;
+            let plain = open(&source, context)?;
+            let bytes = <&[u8; 32]>::try_from(plain.expose());
+            let bytes = bytes.map_err(|_| KmsError::InvalidCiphertext)?;
+            Ok(DataKey(Secret::fill_with(|out| out.copy_from_slice(bytes))))
+        })
+    }
+
+    fn re_encrypt(
+        &self,
+        blob: &CiphertextBlob,
+        key: &KeyRef,
+        context: &EncryptionContext,
+    ) -> Result<Wrapped, KmsError> {
+        let answer = Self::re_encrypt(
+            &self.as_filesystem(),
+            &ReEncrypt {
+                blob: blob.clone(),
+                source_key: None,
+                source_context: context.clone(),
+                source_algorithm: None,
+                destination_key: key.clone(),
+                destination_context: context.clone(),
+                destination_algorithm: None,
+                dry_run: false,
+            },
+        )?;
+        Ok(Wrapped { blob: answer.blob, key_arn: answer.key, material: Some(answer.material) })
+    }
+
+    fn describe_key(&self, key: &KeyRef) -> Result<KeyDescription, KmsError> {
+        // Asked at every open of a file: a look at the ring, and no call of the API that would be
+        // recorded.
+        let find = || {
+            let ring = self.core.ring();
+            ring.resolve(key.as_str(), NamedBy::Anything).map(|key| KeyDescription {
+                arn: key.arn.clone(),
+                state: key.state,
+                current_material: key.current_material().map(|material| material.id),
+            })
+        };
+        match find() {
+            Err(_) if self.refresh()? => find(),
+            outcome => outcome,
+        }
+    }
+}
+
+/// A blob, and the key and material that made it.
+struct Source<'a, 'b> {
+    key: &'a KmsKey,
+    head: BlobHead,
+    sealed: &'b [u8],
+}
+
+/// Finds the key of a blob and checks everything but the blob's bytes.
+fn admit_blob<'a, 'b>(
+    view: &mut View<'a>,
+    blob: &'b CiphertextBlob,
+    named: Option<&KeyRef>,
+    context: &EncryptionContext,
+    algorithm: Option<EncryptionAlgorithm>,
+) -> Result<Source<'a, 'b>, KmsError> {
+    let ring = view.ring;
+    let named = match named {
+        Some(name) => Some(ring.resolve(name.as_str(), NamedBy::Anything)?),
+        None => None,
+    };
+    let (head, sealed) = BlobHead::parse(&blob.0).ok_or(KmsError::InvalidCiphertext)?;
+    let key = match named {
+        Some(key) if key.id == head.key => key,
+        Some(key) => {
+            view.touch(key.arn.clone());
+            return Err(KmsError::IncorrectKey {
+                message: "The key ID in the request does not identify a CMK that can perform \
+                          this operation."
+                    .to_owned(),
+            });
+        }
+        None => ring.keys.get(&head.key).ok_or(KmsError::InvalidCiphertext)?,
+    };
+    let key = view.admit_key(key, context)?;
+    check_symmetric(key, algorithm)?;
+    Ok(Source { key, head, sealed })
+}
+
+fn open(source: &Source<'_, '_>, context: &EncryptionContext) -> Result<SecretBytes, KmsError> {
+    let material = source.key.find_material(&source.head.material);
+    let material = material.ok_or(KmsError::InvalidCiphertext)?;
+    material.held.open(&source.head.additional_data(context), source.sealed)
+}
+
+fn admit_symmetric<'a>(
+    view: &mut View<'a>,
+    key: &KeyRef,
+    context: &EncryptionContext,
+    algorithm: Option<EncryptionAlgorithm>,
+) -> Result<&'a KmsKey, KmsError> {
+    let key = view.admit(key.as_str(), NamedBy::Anything, context)?;
+    check_symmetric(key, algorithm)?;
+    Ok(key)
+}
+
+/// Usage, then algorithm.
+fn check_symmetric(key: &KmsKey, algorithm: Option<EncryptionAlgorithm>) -> Result<(), KmsError> {
+    if key.usage != KeyUsage::EncryptDecrypt {
+        return Err(KmsError::InvalidKeyUsage {
+            message: format!(
+                "{} key usage is {} which is not valid for this operation.",
+                key.arn,
+                key.usage.as_str()
+            ),
+        });
+    }
+    match algorithm {
+        None | Some(EncryptionAlgorithm::SymmetricDefault) => Ok(()),
+        Some(other) => Err(KmsError::InvalidKeyUsage {
+            message: format!(
+                "Algorithm {} is incompatible with key spec {}.",
+                other.as_str(),
+                key.spec.as_str()
+            ),
+        }),
+    }
+}
+
+/// Seals under the current material.
+fn seal(
+    key: &KmsKey,
+    context: &EncryptionContext,
+    plain: &[u8],
+    random: &dyn Random,
+) -> Result<(CiphertextBlob, MaterialId), KmsError> {
+    let material = key.current_material().ok_or_else(|| internal("key without material"))?;
+    let head = BlobHead { key: key.id.clone(), material: material.id };
+    let sealed = material.held.seal(&head.additional_data(context), plain, random)?;
+    let mut blob = head.encode();
+    blob.extend_from_slice(&sealed);
+    Ok((CiphertextBlob(blob), material.id))
+}
+
+fn random_bytes(len: usize, random: &dyn Random) -> SecretBytes {
+    let mut bytes = vec![0; len];
+    random.fill(&mut bytes);
+    SecretBytes::new(bytes)
+}
+
+fn dry(is_dry_run: bool) -> Result<(), KmsError> {
+    if is_dry_run { Err(KmsError::DryRunOperation) } else { Ok(()) }
+}
+
+fn algorithm_detail(
+    algorithm: Option<EncryptionAlgorithm>,
+) -> Option<(&'static str, &'static str)> {
+    algorithm.map(|algorithm| ("encryptionAlgorithm", algorithm.as_str()))
+}

@@ -1,0 +1,88 @@
+//! ScheduleKeyDeletion, CancelKeyDeletion, and the end of a window.
+
+use serde_json::json;
+
+use crate::kms::check::Check;
+use crate::kms::key::Deletion;
+use crate::kms::key_ops::number_json;
+use crate::kms::policy::as_map;
+use crate::kms::state::Op;
+use crate::kms::{KeyArn, KeyId, KeyRef, KeyState, Kms, KmsError, Timestamp};
+
+/// Days of a deletion window at least.
+const WINDOW_DAYS_MIN: u32 = 7;
+/// Days of a deletion window at most, and unless asked otherwise.
+const WINDOW_DAYS_MAX: u32 = 30;
+
+/// Answer of `ScheduleKeyDeletion`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeletionScheduled {
+    /// The key.
+    pub key: KeyArn,
+    /// When it is destroyed.
+    pub date: Timestamp,
+    /// Its state now.
+    pub state: KeyState,
+    /// Length of its window.
+    pub window_days: u32,
+}
+
+impl Kms {
+    /// `ScheduleKeyDeletion`: makes a key unusable, and destroys it at the end of a window of 7 to 30
+    /// days.
+    ///
+    /// # Errors
+    /// [`KmsError`], by request, key and state.
+    pub fn schedule_key_deletion(
+        &self,
+        key: &KeyRef,
+        window_days: Option<u32>,
+    ) -> Result<DeletionScheduled, KmsError> {
+        let params = as_map(json!({"keyId": key.as_str(),
+            "pendingWindowInDays": number_json(window_days)}));
+        self.change(Op::ScheduleKeyDeletion, params, |draft| {
+            let window_days = window_days.unwrap_or(WINDOW_DAYS_MAX);
+            Check::default()
+                .key("keyId", key.as_str())
+                .number("pendingWindowInDays", window_days, WINDOW_DAYS_MIN, WINDOW_DAYS_MAX)
+                .finish()?;
+            let at = draft.now.plus_days(window_days);
+            let key = draft.admit(key)?;
+            key.state = KeyState::PendingDeletion;
+            key.deletion = Some(Deletion { at, window_days, seen_due: None });
+            Ok(DeletionScheduled { key: key.arn.clone(), date: at, state: key.state, window_days })
+        })
+    }
+
+    /// `CancelKeyDeletion`: keeps the key, disabled.
+    ///
+    /// # Errors
+    /// [`KmsError::NotPendingDeletion`], and those of the key.
+    pub fn cancel_key_deletion(&self, key: &KeyRef) -> Result<KeyArn, KmsError> {
+        let params = as_map(json!({"keyId": key.as_str()}));
+        self.change(Op::CancelKeyDeletion, params, |draft| {
+            Check::default().key("keyId", key.as_str()).finish()?;
+            let key = draft.admit(key)?;
+            key.state = KeyState::Disabled;
+            key.deletion = None;
+            Ok(key.arn.clone())
+        })
+    }
+
+    /// Carries out a deletion that is due, or notes that it is: only one that was seen to be due for
+    /// [`crate::kms::KmsOptions::deletion_confirm`] is carried out.
+    pub(crate) fn delete_if_due(&self, id: &KeyId) -> Result<(), KmsError> {
+        let params = as_map(json!({"keyId": id.as_str()}));
+        self.as_itself().change(Op::DeleteKey, params, |draft| {
+            let (now, confirm) = (draft.now, draft.kms.options.deletion_confirm);
+            let key = draft.admit_id(id)?;
+            let Some(deletion) = key.deletion.as_mut() else { return Ok(()) };
+            if deletion.is_confirmed(now, confirm) {
+                draft.ring.remove_key(id);
+            } else {
+                deletion.seen_due = (deletion.at <= now).then_some(now);
+            }
+            Ok(())
+        })
+    }
+}

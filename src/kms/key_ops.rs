@@ -1,0 +1,242 @@
+//! CreateKey, DescribeKey, ListKeys, UpdateKeyDescription, EnableKey, DisableKey.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::kms::audit::{Params, UseParams};
+use crate::kms::check::Check;
+use crate::kms::key::{KeyMetadata, KmsKey, Material};
+use crate::kms::page::PageSize;
+use crate::kms::policy::{as_map, check_document, default_policy};
+use crate::kms::ring::NamedBy;
+use crate::kms::service::Draft;
+use crate::kms::spec::{KeyManager, KeySpec, KeyUsage, Origin, RotationType};
+use crate::kms::state::Op;
+use crate::kms::store::SoftMaterial;
+use crate::kms::tags::{TagParams, check_tags};
+use crate::kms::{
+    EncryptionContext, KeyArn, KeyId, KeyRef, KeyState, Kms, KmsError, Page, PageRequest, Tag,
+};
+use crate::random::random_array;
+
+/// Longest description, in characters.
+pub(crate) const DESCRIPTION_LEN_MAX: usize = 8192;
+/// Keys of a ring. AWS' default quota.
+const KEYS_MAX: usize = 100_000;
+const KEYS_PAGE: PageSize = PageSize { usual: 100, max: 1000 };
+
+/// Request of `CreateKey`. The default makes a symmetric key.
+#[derive(Clone, Debug, Default)]
+pub struct CreateKey {
+    /// Free text.
+    pub description: String,
+    /// Tags.
+    pub tags: Vec<Tag>,
+    /// Key policy; the account root may do everything if there is none.
+    pub policy: Option<String>,
+    /// Kind of material; `SYMMETRIC_DEFAULT` if there is none.
+    pub spec: Option<KeySpec>,
+    /// What it is for; `ENCRYPT_DECRYPT` if there is none.
+    pub usage: Option<KeyUsage>,
+    /// Where its material comes from; `AWS_KMS` if there is none.
+    pub origin: Option<Origin>,
+    /// Whether it may have replicas in other Regions.
+    pub multi_region: bool,
+}
+
+/// Entry of `ListKeys`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyEntry {
+    /// Full name; holds the id.
+    pub arn: KeyArn,
+}
+
+impl Kms {
+    /// `CreateKey`: makes a key, enabled at once.
+    ///
+    /// # Errors
+    /// [`KmsError::UnsupportedOperation`] for what is not offered yet, and [`KmsError`] by request.
+    pub fn create_key(&self, request: CreateKey) -> Result<KeyMetadata, KmsError> {
+        let params = as_map(json!({
+            "description": request.description,
+            "keySpec": request.spec.map(KeySpec::as_str),
+            "keyUsage": request.usage.map(KeyUsage::as_str),
+            "origin": request.origin.map(Origin::as_str),
+            "multiRegion": request.multi_region,
+            "policy": request.policy,
+            "tags": TagParams(&request.tags).to_json(),
+        }));
+        self.change(Op::CreateKey, params, |draft| {
+            Check::default()
+                .text("description", &request.description, 0, DESCRIPTION_LEN_MAX)
+                .finish()?;
+            check_offered(&request)?;
+            if let Some(policy) = &request.policy {
+                check_document(policy)?;
+            }
+            let tags = check_tags(&request.tags, &BTreeMap::new())?;
+            let key = draft.new_key(KeyManager::Customer)?;
+            key.description.clone_from(&request.description);
+            key.tags = tags;
+            if let Some(policy) = &request.policy {
+                key.policy.clone_from(policy);
+            }
+            Ok(key.metadata())
+        })
+    }
+
+    /// `DescribeKey`. The first look at a service's alias (`alias/aws/...`) makes its key.
+    ///
+    /// # Errors
+    /// [`KmsError::NotFound`] if there is no such key.
+    pub fn describe_key(&self, key: &KeyRef) -> Result<KeyMetadata, KmsError> {
+        self.ensure_service_key_named(key)?;
+        self.using(Op::DescribeKey, key_params(key), |view| {
+            Check::default().key("keyId", key.as_str()).finish()?;
+            let none = EncryptionContext::new();
+            Ok(view.admit(key.as_str(), NamedBy::Anything, &none)?.metadata())
+        })
+    }
+
+    /// `ListKeys`: all keys, sorted by id.
+    ///
+    /// # Errors
+    /// [`KmsError::InvalidMarker`], [`KmsError::Validation`].
+    pub fn list_keys(&self, page: &PageRequest) -> Result<Page<KeyEntry>, KmsError> {
+        self.using(Op::ListKeys, Params::Use(UseParams::default()), |view| {
+            page.check()?;
+            let entry = |key: &Arc<KmsKey>| KeyEntry { arn: key.arn.clone() };
+            let all = view.ring.keys.iter().map(|(id, key)| (id.as_str().to_owned(), entry(key)));
+            page.cut(KEYS_PAGE, all)
+        })
+    }
+
+    /// `UpdateKeyDescription`.
+    ///
+    /// # Errors
+    /// [`KmsError`], by key and state.
+    pub fn update_key_description(&self, key: &KeyRef, text: &str) -> Result<(), KmsError> {
+        let params = as_map(json!({"keyId": key.as_str(), "description": text}));
+        self.change(Op::UpdateKeyDescription, params, |draft| {
+            Check::default()
+                .key("keyId", key.as_str())
+                .text("description", text, 0, DESCRIPTION_LEN_MAX)
+                .finish()?;
+            text.clone_into(&mut draft.admit(key)?.description);
+            Ok(())
+        })
+    }
+
+    /// `EnableKey`: makes a disabled key usable again. A rotation that fell due meanwhile is carried
+    /// out at the next [`Kms::tick`].
+    ///
+    /// # Errors
+    /// [`KmsError`], by key and state.
+    pub fn enable_key(&self, key: &KeyRef) -> Result<(), KmsError> {
+        self.set_state(Op::EnableKey, key, KeyState::Enabled)
+    }
+
+    /// `DisableKey`: makes a key unusable until it is enabled.
+    ///
+    /// # Errors
+    /// [`KmsError`], by key and state.
+    pub fn disable_key(&self, key: &KeyRef) -> Result<(), KmsError> {
+        self.set_state(Op::DisableKey, key, KeyState::Disabled)
+    }
+
+    fn set_state(&self, op: Op, key: &KeyRef, state: KeyState) -> Result<(), KmsError> {
+        self.change(op, as_map(json!({"keyId": key.as_str()})), |draft| {
+            Check::default().key("keyId", key.as_str()).finish()?;
+            draft.admit(key)?.state = state;
+            Ok(())
+        })
+    }
+}
+
+/// Parameters of a look at one key.
+pub(crate) fn key_params(key: &KeyRef) -> Params {
+    Params::Use(UseParams { key: Some(key.as_str().to_owned()), ..UseParams::default() })
+}
+
+/// Refuses by name what `CreateKey` of AWS makes and ours does not yet.
+fn check_offered(request: &CreateKey) -> Result<(), KmsError> {
+    let spec = request.spec.unwrap_or(KeySpec::SymmetricDefault);
+    let origin = request.origin.unwrap_or(Origin::AwsKms);
+    let unsupported = |what: String| {
+        Err(KmsError::UnsupportedOperation { message: format!("{what} is not offered yet.") })
+    };
+    if spec != KeySpec::SymmetricDefault && request.usage.is_none() {
+        return Err(KmsError::Validation {
+            message: "You must specify a KeyUsage value for all KMS keys except for symmetric \
+                      encryption keys."
+                .to_owned(),
+        });
+    }
+    if spec != KeySpec::SymmetricDefault {
+        return unsupported(format!("KeySpec {}", spec.as_str()));
+    }
+    if let Some(usage) = request.usage.filter(|usage| *usage != KeyUsage::EncryptDecrypt) {
+        return Err(KmsError::Validation {
+            message: format!(
+                "The operation failed because the KeyUsage value of the KMS key is {} which is \
+                 not compatible with key spec {}.",
+                usage.as_str(),
+                spec.as_str()
+            ),
+        });
+    }
+    if origin != Origin::AwsKms {
+        return unsupported(format!("Origin {}", origin.as_str()));
+    }
+    if request.multi_region {
+        return unsupported("MultiRegion".to_owned());
+    }
+    Ok(())
+}
+
+impl Draft<'_> {
+    /// Makes a symmetric key with its first material.
+    pub(crate) fn new_key(&mut self, manager: KeyManager) -> Result<&mut KmsKey, KmsError> {
+        if self.ring.keys.len() >= KEYS_MAX {
+            return Err(KmsError::LimitExceeded {
+                message: format!("You have reached the limit of {KEYS_MAX} keys."),
+            });
+        }
+        let id = KeyId::from_random(random_array(&*self.kms.options.random));
+        let arn = self.ring.arn_of(&id);
+        self.touch(arn.clone());
+        let policy = default_policy(&self.ring.account);
+        let mut key = KmsKey {
+            id: id.clone(),
+            arn,
+            description: String::new(),
+            spec: KeySpec::SymmetricDefault,
+            usage: KeyUsage::EncryptDecrypt,
+            origin: Origin::AwsKms,
+            manager,
+            created: self.now,
+            state: KeyState::Enabled,
+            rotation: None,
+            on_demand_count: 0,
+            deletion: None,
+            policy,
+            tags: BTreeMap::new(),
+            materials: Vec::new(),
+        };
+        key.push_material(self.new_material(&id, None));
+        Ok(Arc::make_mut(self.ring.keys.entry(id).or_insert(Arc::new(key))))
+    }
+
+    /// Fresh material for a key.
+    pub(crate) fn new_material(&self, key: &KeyId, rotation: Option<RotationType>) -> Material {
+        let held = SoftMaterial::random(&*self.kms.options.random);
+        Material { id: held.id(key), since: self.now, rotation, held: Arc::new(held) }
+    }
+}
+
+/// JSON of an optional number, for parameters.
+pub(crate) fn number_json(number: Option<u32>) -> Value {
+    number.map_or(Value::Null, Value::from)
+}

@@ -1,0 +1,201 @@
+//! Making and opening a KMS: its directory, its files, its options.
+
+use std::fmt;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, SystemClock};
+use crate::codec::hex;
+use crate::kms::audit::AuditHead;
+use crate::kms::db::{DbError, RowId, Rows, SqliteDb, Table};
+use crate::kms::root::{RootKey, RootKeys};
+use crate::kms::rows::{META_ACCOUNT, META_AUDIT, META_DATABASE, META_REGION, ring_mac};
+use crate::kms::slot::{Argon2Cost, Unlock, seal_slot};
+use crate::random::{OsRandom, Random, random_array};
+use crate::secret::Secret;
+
+/// Name of the key database in a KMS' directory.
+pub(crate) const DATABASE_NAME: &str = "keys.db";
+/// Name of the audit log in a KMS' directory.
+pub(crate) const AUDIT_NAME: &str = "audit.log";
+
+/// What a KMS is run with.
+#[derive(Clone, Debug)]
+pub struct KmsOptions {
+    /// Region of a new KMS; an existing one keeps its own.
+    pub region: String,
+    /// Account of a new KMS, 12 digits; an existing one keeps its own.
+    pub account: String,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where random bytes come from.
+    pub random: Arc<dyn Random>,
+    /// How long a deletion that is due must have been seen to be due before it is carried out: a
+    /// clock that jumps ahead for a moment destroys nothing.
+    pub deletion_confirm: Duration,
+}
+
+impl Default for KmsOptions {
+    fn default() -> Self {
+        Self {
+            region: "us-east-1".to_owned(),
+            account: "000000000000".to_owned(),
+            clock: Arc::new(SystemClock),
+            random: Arc::new(OsRandom),
+            deletion_confirm: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Why a KMS could not be made or opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Another process holds the database.
+    Busy,
+    /// Something in the database is not as it was written.
+    Corrupt {
+        /// What.
+        what: String,
+    },
+    /// The passphrase has no characters.
+    EmptyPassphrase,
+    /// There is a key database already.
+    Exists {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The medium refused.
+    Io(io::Error),
+    /// There is no key database.
+    Missing {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Region or account are not of AWS' form.
+    Options {
+        /// Which.
+        what: String,
+    },
+    /// The key file has fewer than [`crate::kms::KEY_FILE_LEN_MIN`] bytes.
+    ShortKeyFile {
+        /// Its length.
+        len: usize,
+    },
+    /// No slot opens with this passphrase or key file.
+    WrongUnlock,
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => f.write_str("key database is held by another process"),
+            Self::Corrupt { what } => write!(f, "key database is corrupt: {what}"),
+            Self::EmptyPassphrase => f.write_str("passphrase is empty"),
+            Self::Exists { path } => write!(f, "{} exists", path.display()),
+            Self::Io(error) => error.fmt(f),
+            Self::Missing { path } => write!(f, "no key database at {}", path.display()),
+            Self::Options { what } => f.write_str(what),
+            Self::ShortKeyFile { len } => write!(f, "key file has only {len} bytes"),
+            Self::WrongUnlock => f.write_str("wrong passphrase or key file"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<DbError> for OpenError {
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::Busy => Self::Busy,
+            DbError::Corrupt { what } => Self::Corrupt { what },
+            DbError::Io { what } => Self::Io(io::Error::other(what)),
+        }
+    }
+}
+
+/// Makes an empty key database. It appears under its name at once and whole, or not at all.
+pub(crate) fn create_database(
+    dir: &Path,
+    unlock: &Unlock,
+    cost: Argon2Cost,
+    options: &KmsOptions,
+) -> Result<(), OpenError> {
+    check_options(options)?;
+    let path = dir.join(DATABASE_NAME);
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    if path.try_exists()? {
+        return Err(OpenError::Exists { path });
+    }
+    let random = &*options.random;
+    let root = RootKey(Secret::random(random));
+    let database: [u8; 16] = random_array(random);
+    let keys = RootKeys::derive(&root, &database);
+    let slot = seal_slot(&root, unlock, cost, random)?;
+    let meta = |name: &str| RowId::new(Table::Meta, name);
+    let rows = Rows::from([
+        (RowId::new(Table::Slots, "1"), slot),
+        (meta(META_DATABASE), database.to_vec()),
+        (meta(META_REGION), options.region.clone().into_bytes()),
+        (meta(META_ACCOUNT), options.account.clone().into_bytes()),
+        (meta(META_AUDIT), AuditHead::default().encode()),
+    ]);
+    let mac = ring_mac(&rows, 1, &keys);
+
+    let draft = dir.join(format!(".{DATABASE_NAME}.{}", hex(&random_array::<8>(random))));
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let made = SqliteDb::create(&draft, rows, &mac).map_err(OpenError::from);
+    let linked = made.and_then(|()| match std::fs::hard_link(&draft, &path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(OpenError::Exists { path: path.clone() })
+        }
+        other => other.map_err(OpenError::Io),
+    });
+    std::fs::remove_file(&draft)?;
+    linked?;
+    Ok(File::open(dir)?.sync_all()?)
+}
+
+fn check_options(options: &KmsOptions) -> Result<(), OpenError> {
+    let KmsOptions { region, account, .. } = options;
+    let parts: Vec<&str> = region.split('-').collect();
+    let is_region = matches!(parts.as_slice(), [words @ .., number]
+        if (2..=3).contains(&words.len())
+            && words.iter().all(|w| !w.is_empty() && w.bytes().all(|b| b.is_ascii_lowercase()))
+            && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+        && region.len() <= 32;
+    if !is_region {
+        return Err(OpenError::Options { what: format!("region {region} is not of AWS' form") });
+    }
+    if account.len() != 12 || !account.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(OpenError::Options { what: format!("account {account} is not 12 digits") });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_have_the_form_of_aws() {
+        let check = |region: &str, account: &str| {
+            let (region, account) = (region.to_owned(), account.to_owned());
+            check_options(&KmsOptions { region, account, ..KmsOptions::default() }).is_ok()
+        };
+        assert!(check("us-east-1", "000000000000") && check("us-gov-west-1", "123456789012"));
+        for region in ["", "local", "local-1", "us-east-", "US-east-1", "a-b-c-d-1"] {
+            assert!(!check(region, "000000000000"), "{region}");
+        }
+        assert!(!check("us-east-1", "12") && !check("us-east-1", "00000000000x"));
+    }
+}

@@ -1,0 +1,329 @@
+//! The ring as rows of the key database: sealing, opening, and the code over all of them.
+//! docs/KMS.md, "Key database".
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bincode::{Decode, Encode};
+
+use crate::codec::Reader;
+use crate::crypto::short::{open_short, seal_short};
+use crate::kms::db::{RowChange, RowId, Rows, Table};
+use crate::kms::key::{Deletion, KmsKey, Material, Rotation};
+use crate::kms::ring::{Alias, KeyRing};
+use crate::kms::root::RootKeys;
+use crate::kms::spec::{KeyManager, KeySpec, KeyUsage, Origin, RotationType};
+use crate::kms::store::SoftMaterial;
+use crate::kms::time::Timestamp;
+use crate::kms::{AliasName, KeyId, KeyState, MaterialId};
+use crate::random::Random;
+
+/// First byte of every row body.
+const VERSION: u8 = 1;
+/// Bytes of a row body that is read at all.
+const ROW_LEN_MAX: usize = 1 << 20;
+
+/// A row that does not open or does not make sense; names the row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BadRow(pub(crate) String);
+
+/// Content of a key's row.
+#[derive(Encode, Decode)]
+struct KeyRow {
+    description: String,
+    spec: String,
+    usage: String,
+    origin: String,
+    manager: String,
+    created: u64,
+    state: String,
+    rotation: Option<(u32, u64)>,
+    on_demand_count: u32,
+    deletion: Option<(u64, u32, Option<u64>)>,
+    policy: String,
+    tags: Vec<(String, String)>,
+    materials: Vec<[u8; 32]>,
+}
+
+/// Content of a material's row, but for the material itself.
+#[derive(Encode, Decode)]
+struct MaterialRow {
+    since: u64,
+    rotation: Option<String>,
+}
+
+/// Content of an alias' row.
+#[derive(Encode, Decode)]
+struct AliasRow {
+    target: String,
+    created: u64,
+    updated: u64,
+}
+
+/// What has to be written to come from one ring to another.
+pub(crate) fn difference(
+    old: &KeyRing,
+    new: &KeyRing,
+    keys: &RootKeys,
+    random: &dyn Random,
+) -> RowChange {
+    let mut change = RowChange::default();
+    for (id, key) in &new.keys {
+        let before = old.keys.get(id);
+        if before.is_some_and(|before| Arc::ptr_eq(before, key)) {
+            continue;
+        }
+        change.put(key_row_id(id), encode_key(key, keys, random));
+        let had = |id: &MaterialId| before.is_some_and(|key| key.find_material(id).is_some());
+        for material in key.materials.iter().filter(|material| !had(&material.id)) {
+            let row = material_row_id(id, &material.id);
+            let body = encode_material(&row, material, keys, random);
+            change.put(row, body);
+        }
+    }
+    for (id, key) in &old.keys {
+        let after = new.keys.get(id);
+        if after.is_none() {
+            change.delete(key_row_id(id));
+        }
+        let has = |id: &MaterialId| after.is_some_and(|key| key.find_material(id).is_some());
+        for material in key.materials.iter().filter(|material| !has(&material.id)) {
+            change.delete(material_row_id(id, &material.id));
+        }
+    }
+    for (name, alias) in &new.aliases {
+        if old.aliases.get(name) != Some(alias) {
+            change.put(alias_row_id(name), encode_alias(alias));
+        }
+    }
+    for name in old.aliases.keys().filter(|name| !new.aliases.contains_key(*name)) {
+        change.delete(alias_row_id(name));
+    }
+    change
+}
+
+/// The ring that the rows hold. Keys that did not change since `known` are taken from there.
+pub(crate) fn decode_ring(
+    rows: &Rows,
+    keys: &RootKeys,
+    known: Option<(&Rows, &KeyRing)>,
+) -> Result<KeyRing, BadRow> {
+    let text = |name: &str| {
+        let row = RowId::new(Table::Meta, name);
+        let bytes = rows.get(&row).ok_or_else(|| bad(&row))?;
+        String::from_utf8(bytes.clone()).map_err(|_| bad(&row))
+    };
+    let mut ring = KeyRing::new(&text(META_REGION)?, &text(META_ACCOUNT)?);
+    for (row, body) in rows {
+        match row.table {
+            Table::Slots | Table::Meta | Table::Materials => {}
+            Table::Keys => {
+                let id = KeyId::parse(&row.id).ok_or_else(|| bad(row))?;
+                let unchanged = known
+                    .filter(|(known, _)| known.get(row) == Some(body))
+                    .and_then(|(_, ring)| ring.keys.get(&id).cloned());
+                let key = match unchanged {
+                    Some(key) => key,
+                    None => Arc::new(decode_key(&ring, &id, body, rows, keys)?),
+                };
+                ring.keys.insert(id, key);
+            }
+            Table::Aliases => {
+                let name = AliasName::parse(&row.id).ok_or_else(|| bad(row))?;
+                ring.aliases.insert(name, decode_alias(row, body)?);
+            }
+        }
+    }
+    let holds = |alias: &Alias| ring.keys.contains_key(&alias.target);
+    match ring.aliases.iter().find(|(_, alias)| !holds(alias)) {
+        Some((name, _)) => Err(bad(&alias_row_id(name))),
+        None => Ok(ring),
+    }
+}
+
+/// Name of the meta row with the Region.
+pub(crate) const META_REGION: &str = "region";
+/// Name of the meta row with the account.
+pub(crate) const META_ACCOUNT: &str = "account";
+/// Name of the meta row with the database's own 16 random bytes.
+pub(crate) const META_DATABASE: &str = "database";
+/// Name of the meta row with the head of the audit chain.
+pub(crate) const META_AUDIT: &str = "audit";
+
+/// The authentication code over all rows and the revision.
+pub(crate) fn ring_mac(rows: &Rows, revision: u64, keys: &RootKeys) -> [u8; 32] {
+    let mut bytes = Vec::with_capacity(4096);
+    bytes.extend_from_slice(&revision.to_le_bytes());
+    for (row, body) in rows {
+        bytes.push(row.table.number());
+        push_with_len(&mut bytes, row.id.as_bytes());
+        push_with_len(&mut bytes, body);
+    }
+    keys.ring.tag(&[&bytes])
+}
+
+fn push_with_len(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+fn key_row_id(id: &KeyId) -> RowId {
+    RowId::new(Table::Keys, id.as_str())
+}
+
+fn material_row_id(key: &KeyId, material: &MaterialId) -> RowId {
+    RowId::new(Table::Materials, &format!("{key}/{material}"))
+}
+
+fn alias_row_id(name: &AliasName) -> RowId {
+    RowId::new(Table::Aliases, name.as_str())
+}
+
+fn encode_key(key: &KmsKey, keys: &RootKeys, random: &dyn Random) -> Vec<u8> {
+    let row = KeyRow {
+        description: key.description.clone(),
+        spec: key.spec.as_str().to_owned(),
+        usage: key.usage.as_str().to_owned(),
+        origin: key.origin.as_str().to_owned(),
+        manager: key.manager.as_str().to_owned(),
+        created: key.created.0,
+        state: key.state.as_str().to_owned(),
+        rotation: key.rotation.map(|rotation| (rotation.period_days, rotation.next.0)),
+        on_demand_count: key.on_demand_count,
+        deletion: key.deletion.map(|deletion| {
+            (deletion.at.0, deletion.window_days, deletion.seen_due.map(|time| time.0))
+        }),
+        policy: key.policy.clone(),
+        tags: key.tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        materials: key.materials.iter().map(|material| material.id.0).collect(),
+    };
+    let mut body = vec![VERSION];
+    let aad = key_row_id(&key.id).additional_data(&[]);
+    body.extend_from_slice(&seal_short(&keys.rows.0, &aad, &to_bytes(&row), random));
+    body
+}
+
+fn decode_key(
+    ring: &KeyRing,
+    id: &KeyId,
+    body: &[u8],
+    rows: &Rows,
+    keys: &RootKeys,
+) -> Result<KmsKey, BadRow> {
+    let row_id = key_row_id(id);
+    let wrong = || bad(&row_id);
+    let (VERSION, sealed) = body.split_first().map(|(v, s)| (*v, s)).ok_or_else(wrong)? else {
+        return Err(wrong());
+    };
+    let aad = row_id.additional_data(&[]);
+    let plain = open_short(&keys.rows.0, &aad, sealed).map_err(|_| wrong())?;
+    let row: KeyRow = from_bytes(&plain).ok_or_else(wrong)?;
+    let mut materials = Vec::with_capacity(row.materials.len());
+    for material in row.materials {
+        let row = material_row_id(id, &MaterialId(material));
+        let body = rows.get(&row).ok_or_else(|| bad(&row))?;
+        materials.push(Arc::new(decode_material(&row, MaterialId(material), body, keys)?));
+    }
+    Ok(KmsKey {
+        id: id.clone(),
+        arn: ring.arn_of(id),
+        description: row.description,
+        spec: KeySpec::parse(&row.spec).ok_or_else(wrong)?,
+        usage: KeyUsage::parse(&row.usage).ok_or_else(wrong)?,
+        origin: Origin::parse(&row.origin).ok_or_else(wrong)?,
+        manager: KeyManager::parse(&row.manager).ok_or_else(wrong)?,
+        created: Timestamp(row.created),
+        state: KeyState::parse(&row.state).ok_or_else(wrong)?,
+        rotation: row
+            .rotation
+            .map(|(period_days, next)| Rotation { period_days, next: Timestamp(next) }),
+        on_demand_count: row.on_demand_count,
+        deletion: row.deletion.map(|(at, window_days, seen_due)| Deletion {
+            at: Timestamp(at),
+            window_days,
+            seen_due: seen_due.map(Timestamp),
+        }),
+        policy: row.policy,
+        tags: BTreeMap::from_iter(row.tags),
+        materials,
+    })
+}
+
+/// `version 1 | length of the description 2 | description | sealed material 72`. The description is
+/// bound to the sealed material.
+fn encode_material(
+    row: &RowId,
+    material: &Material,
+    keys: &RootKeys,
+    random: &dyn Random,
+) -> Vec<u8> {
+    let description = to_bytes(&MaterialRow {
+        since: material.since.0,
+        rotation: material.rotation.map(|rotation| rotation.as_str().to_owned()),
+    });
+    let aad = row.additional_data(&description);
+    let sealed = material.held.to_row(&keys.rows, &aad, random).unwrap_or_default();
+    let mut body = vec![VERSION];
+    body.extend_from_slice(&u16::try_from(description.len()).unwrap_or(u16::MAX).to_le_bytes());
+    body.extend_from_slice(&description);
+    body.extend_from_slice(&sealed);
+    body
+}
+
+fn decode_material(
+    row: &RowId,
+    id: MaterialId,
+    body: &[u8],
+    keys: &RootKeys,
+) -> Result<Material, BadRow> {
+    let mut reader = Reader::new(body);
+    let wrong = || bad(row);
+    if reader.u8() != Ok(VERSION) {
+        return Err(wrong());
+    }
+    let len = usize::from(reader.u16().map_err(|_| wrong())?);
+    let description = reader.bytes(len).map_err(|_| wrong())?;
+    let aad = row.additional_data(description);
+    let held = SoftMaterial::from_row(&keys.rows, &aad, reader.rest()).ok_or_else(wrong)?;
+    let description: MaterialRow = from_bytes(description).ok_or_else(wrong)?;
+    let rotation = match description.rotation {
+        Some(text) => Some(RotationType::parse(&text).ok_or_else(wrong)?),
+        None => None,
+    };
+    Ok(Material { id, since: Timestamp(description.since), rotation, held: Arc::new(held) })
+}
+
+fn encode_alias(alias: &Alias) -> Vec<u8> {
+    let mut body = vec![VERSION];
+    body.extend_from_slice(&to_bytes(&AliasRow {
+        target: alias.target.as_str().to_owned(),
+        created: alias.created.0,
+        updated: alias.updated.0,
+    }));
+    body
+}
+
+fn decode_alias(row: &RowId, body: &[u8]) -> Result<Alias, BadRow> {
+    let plain = body.strip_prefix(&[VERSION]).ok_or_else(|| bad(row))?;
+    let alias: AliasRow = from_bytes(plain).ok_or_else(|| bad(row))?;
+    Ok(Alias {
+        target: KeyId::parse(&alias.target).ok_or_else(|| bad(row))?,
+        created: Timestamp(alias.created),
+        updated: Timestamp(alias.updated),
+    })
+}
+
+fn to_bytes(value: &impl Encode) -> Vec<u8> {
+    // Writing to memory fails only for types that none of the rows has.
+    bincode::encode_to_vec(value, bincode::config::standard()).unwrap_or_default()
+}
+
+fn from_bytes<T: Decode<()>>(bytes: &[u8]) -> Option<T> {
+    let config = bincode::config::standard().with_limit::<ROW_LEN_MAX>();
+    let (value, used) = bincode::decode_from_slice(bytes, config).ok()?;
+    (used == bytes.len()).then_some(value)
+}
+
+fn bad(row: &RowId) -> BadRow {
+    BadRow(format!("row {} of {}", row.id, row.table.name()))
+}

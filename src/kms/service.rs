@@ -1,0 +1,469 @@
+//! The service: the two choreographies that every operation goes through.
+//!
+//! `change` is for management: re-read, check, edit a copy, audit record, commit, swap. `using` is
+//! for everything that leaves the ring as it is: look, work without a lock, audit record. Nothing
+//! else locks, checks, commits or audits. What the operations do lies in a file per family.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::kms::audit::{AuditConfig, AuditHead, AuditLog, Params, Record, VerifyKey};
+use crate::kms::db::{DbError, KeyDb, RowId, Rows, Snapshot, SqliteDb, Table};
+use crate::kms::key::KmsKey;
+use crate::kms::open::{AUDIT_NAME, DATABASE_NAME, create_database};
+use crate::kms::policy::authorize;
+use crate::kms::ring::{KeyChange, KeyRing, NamedBy};
+use crate::kms::root::RootKeys;
+use crate::kms::rows::{META_AUDIT, META_DATABASE, decode_ring, difference, ring_mac};
+use crate::kms::slot::open_slots;
+use crate::kms::state::check_state;
+use crate::kms::{
+    Argon2Cost, EncryptionContext, KeyArn, KeyId, KeyRef, KmsError, KmsOptions, Op, OpenError,
+    Principal, Timestamp, Unlock,
+};
+use crate::sync::{Mutex, Rank, RwLock};
+
+/// The key management service, asked by one principal. Clones are cheap and share one service.
+#[derive(Clone, Debug)]
+pub struct Kms {
+    pub(crate) core: Arc<Core>,
+    principal: Arc<Principal>,
+}
+
+/// What all handles share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) options: KmsOptions,
+    keys: RootKeys,
+    /// Guards the database and the rows as last seen; held through a whole change.
+    store: Mutex<Store>,
+    /// The ring as last committed or seen; held for a clone or a swap of the pointer.
+    ring: RwLock<Arc<KeyRing>>,
+    audit: AuditLog,
+    hooks: Mutex<Vec<Hook>>,
+    root: Arc<Principal>,
+    filesystem: Arc<Principal>,
+    itself: Arc<Principal>,
+}
+
+#[derive(Debug)]
+struct Store {
+    db: Box<dyn KeyDb>,
+    rows: Rows,
+    revision: u64,
+    /// A commit failed, so that it is not known what the database holds.
+    is_unsure: bool,
+}
+
+#[derive(Clone)]
+struct Hook(Arc<dyn Fn(&KeyChange) + Send + Sync>);
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hook")
+    }
+}
+
+impl Kms {
+    /// Makes a KMS in a directory, which gets `keys.db` and `audit.log`, and opens it.
+    ///
+    /// # Errors
+    /// [`OpenError::Exists`] if there is one, and those of [`Self::open`].
+    pub fn create(
+        dir: &Path,
+        unlock: &Unlock,
+        cost: Argon2Cost,
+        options: KmsOptions,
+    ) -> Result<Self, OpenError> {
+        create_database(dir, unlock, cost, &options)?;
+        Self::open(dir, unlock, options)
+    }
+
+    /// Opens the KMS in a directory, as the account root.
+    ///
+    /// # Errors
+    /// [`OpenError`]; a wrong passphrase is told apart from a broken file.
+    pub fn open(dir: &Path, unlock: &Unlock, options: KmsOptions) -> Result<Self, OpenError> {
+        let path = dir.join(DATABASE_NAME);
+        if !path.try_exists()? {
+            return Err(OpenError::Missing { path });
+        }
+        let db = SqliteDb::open(&path)?;
+        let snapshot = db.load()?;
+        let slots = snapshot.rows.iter().filter(|(row, _)| row.table == Table::Slots);
+        let root = open_slots(slots.map(|(_, body)| body.as_slice()), unlock)?;
+        let corrupt = |what: &str| OpenError::Corrupt { what: what.to_owned() };
+        let meta = |name: &str| snapshot.rows.get(&RowId::new(Table::Meta, name));
+        let database = meta(META_DATABASE).ok_or_else(|| corrupt("no id"))?;
+        let keys = RootKeys::derive(&root, database);
+        let head = meta(META_AUDIT).and_then(|bytes| AuditHead::parse(bytes));
+        let expected = head.ok_or_else(|| corrupt("no head of the audit log"))?;
+        let ring = verify_ring(&snapshot, &keys, None)?;
+        let audit = AuditLog::open(AuditConfig {
+            path: dir.join(AUDIT_NAME),
+            region: ring.region.clone(),
+            account: ring.account.clone(),
+            key: Arc::clone(&keys.audit),
+            random: Arc::clone(&options.random),
+            expected,
+        })?;
+        let account = ring.account.clone();
+        let Snapshot { revision, rows, .. } = snapshot;
+        let store = Store { db: Box::new(db), rows, revision, is_unsure: false };
+        let root = Arc::new(Principal::root(&account));
+        let core = Core {
+            options,
+            keys,
+            store: Mutex::new(Rank::Database, store),
+            ring: RwLock::new(Rank::Ring, Arc::new(ring)),
+            audit,
+            hooks: Mutex::new(Rank::Ring, Vec::new()),
+            root: Arc::clone(&root),
+            filesystem: Arc::new(Principal::service(Principal::FILESYSTEM, &account)),
+            itself: Arc::new(Principal::service(Principal::KMS, &account)),
+        };
+        Ok(Self { core: Arc::new(core), principal: root })
+    }
+
+    /// The same service, asked by another principal.
+    pub fn caller(&self, principal: Principal) -> Self {
+        Self { core: Arc::clone(&self.core), principal: Arc::new(principal) }
+    }
+
+    /// The same service, asked by the account root.
+    pub fn as_root(&self) -> Self {
+        Self { core: Arc::clone(&self.core), principal: Arc::clone(&self.core.root) }
+    }
+
+    /// The same service, asked by the filesystem.
+    pub(crate) fn as_filesystem(&self) -> Self {
+        Self { core: Arc::clone(&self.core), principal: Arc::clone(&self.core.filesystem) }
+    }
+
+    /// The same service, acting by itself.
+    pub(crate) fn as_itself(&self) -> Self {
+        Self { core: Arc::clone(&self.core), principal: Arc::clone(&self.core.itself) }
+    }
+
+    /// Who asks.
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The Region.
+    pub fn region(&self) -> String {
+        self.core.ring().region.clone()
+    }
+
+    /// The account.
+    pub fn account(&self) -> String {
+        self.core.ring().account.clone()
+    }
+
+    /// Calls `hook` after every committed change, of this process or another, with no lock held.
+    pub fn on_change(&self, hook: Box<dyn Fn(&KeyChange) + Send + Sync>) {
+        self.core.hooks.lock().push(Hook(Arc::from(hook)));
+    }
+
+    /// Picks up changes of another process; tells whether there were any.
+    ///
+    /// # Errors
+    /// [`KmsError::Internal`] if the key database cannot be read or is corrupt.
+    pub fn refresh(&self) -> Result<bool, KmsError> {
+        let changes = {
+            let mut store = self.core.store.lock();
+            if store.db.revision().map_err(internal)? == store.revision && !store.is_unsure {
+                return Ok(false);
+            }
+            self.core.reload(&mut store)?
+        };
+        self.core.announce(&changes);
+        Ok(true)
+    }
+
+    /// Waits until every audit record so far is durable.
+    ///
+    /// # Errors
+    /// [`KmsError::Internal`] if the audit log cannot be written.
+    pub fn flush_audit(&self) -> Result<(), KmsError> {
+        self.core.audit.flush().map(|_| ())
+    }
+
+    /// What [`crate::kms::audit::verify`] needs to find a log that someone without the root key has
+    /// written or cut.
+    pub fn audit_key(&self) -> VerifyKey {
+        let store = self.core.store.lock();
+        let head = store.rows.get(&RowId::new(Table::Meta, META_AUDIT));
+        let head = head.and_then(|bytes| AuditHead::parse(bytes)).unwrap_or_default();
+        VerifyKey { seal: Arc::clone(&self.core.keys.audit), head }
+    }
+
+    /// A management operation: changes the ring.
+    ///
+    /// Re-reads what other processes changed, lets `edit` check and edit a copy, writes the audit
+    /// record, commits, and swaps. No effect without a record; refusals leave one too.
+    pub(crate) fn change<T>(
+        &self,
+        op: Op,
+        params: Map<String, Value>,
+        edit: impl FnOnce(&mut Draft<'_>) -> Result<T, KmsError>,
+    ) -> Result<T, KmsError> {
+        let mut changes = Vec::new();
+        let outcome = {
+            let mut store = self.core.store.lock();
+            self.change_locked(&mut store, op, params, edit, &mut changes)
+        };
+        self.core.announce(&changes);
+        outcome
+    }
+
+    fn change_locked<T>(
+        &self,
+        store: &mut Store,
+        op: Op,
+        params: Map<String, Value>,
+        edit: impl FnOnce(&mut Draft<'_>) -> Result<T, KmsError>,
+        changes: &mut Vec<KeyChange>,
+    ) -> Result<T, KmsError> {
+        let core = &*self.core;
+        let revision = store.db.begin().map_err(internal)?;
+        if revision != store.revision || store.is_unsure {
+            *changes = core.reload(store).inspect_err(|_| store.db.rollback())?;
+        }
+        let before = core.ring();
+        let mut draft = Draft {
+            ring: KeyRing::clone(&before),
+            now: core.now(),
+            kms: core,
+            op,
+            principal: &self.principal,
+            touched: [None, None],
+        };
+        let outcome = edit(&mut draft);
+        let Draft { ring, now, touched, .. } = draft;
+        let principal = Arc::clone(&self.principal);
+        let error = outcome.as_ref().err().cloned();
+        let mut record =
+            Record { time: now, op, principal, params: Params::Json(params), keys: touched, error };
+        let mut change = difference(&before, &ring, &core.keys, &*core.options.random);
+        if outcome.is_err() || change.is_empty() {
+            store.db.rollback();
+            core.audit.later(record)?;
+            return outcome;
+        }
+
+        let again = record.copy();
+        let head = core.audit.now(record).inspect_err(|_| store.db.rollback())?;
+        change.put(RowId::new(Table::Meta, META_AUDIT), head.encode());
+        let mut rows = store.rows.clone();
+        change.apply_to(&mut rows);
+        let revision = revision.saturating_add(1);
+        if let Err(error) =
+            store.db.commit(&change, revision, &ring_mac(&rows, revision, &core.keys))
+        {
+            store.is_unsure = true;
+            record = again;
+            let error = internal(error);
+            record.error = Some(error.clone());
+            core.audit.later(record)?;
+            return Err(error);
+        }
+        (store.rows, store.revision) = (rows, revision);
+        changes.extend(core.swap(ring));
+        outcome
+    }
+
+    /// Anything that leaves the ring as it is: a use of a key, or a look.
+    ///
+    /// `work` runs without a lock, on the ring as it is now. If it fails and another process has
+    /// changed the ring meanwhile, it runs again.
+    pub(crate) fn using<T>(
+        &self,
+        op: Op,
+        params: Params,
+        work: impl Fn(&mut View<'_>) -> Result<T, KmsError>,
+    ) -> Result<T, KmsError> {
+        let core = &*self.core;
+        let mut touched = [None, None];
+        let mut attempt = || {
+            let ring = core.ring();
+            let mut view = View {
+                ring: &ring,
+                kms: core,
+                op,
+                principal: &self.principal,
+                touched: [None, None],
+            };
+            let outcome = work(&mut view);
+            touched = view.touched;
+            outcome
+        };
+        let mut outcome = attempt();
+        let may_be_old = matches!(&outcome, Err(error) if *error != KmsError::DryRunOperation);
+        if may_be_old && self.refresh()? {
+            outcome = attempt();
+        }
+        let error = outcome.as_ref().err().cloned();
+        let principal = Arc::clone(&self.principal);
+        core.audit.later(Record {
+            time: core.now(),
+            op,
+            principal,
+            params,
+            keys: touched,
+            error,
+        })?;
+        outcome
+    }
+}
+
+impl Core {
+    /// The ring as it is now.
+    pub(crate) fn ring(&self) -> Arc<KeyRing> {
+        Arc::clone(&self.ring.read())
+    }
+
+    /// The time now.
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::from_system(self.options.clock.now())
+    }
+
+    /// Puts another ring in place and tells what changed.
+    fn swap(&self, ring: KeyRing) -> Vec<KeyChange> {
+        let ring = Arc::new(ring);
+        let before = std::mem::replace(&mut *self.ring.write(), Arc::clone(&ring));
+        ring.changes_since(&before)
+    }
+
+    /// Reads the database anew.
+    fn reload(&self, store: &mut Store) -> Result<Vec<KeyChange>, KmsError> {
+        let snapshot = store.db.load().map_err(internal)?;
+        if snapshot.revision < store.revision {
+            return Err(internal(DbError::Corrupt {
+                what: format!("revision {} after {}", snapshot.revision, store.revision),
+            }));
+        }
+        let known = self.ring();
+        let ring = verify_ring(&snapshot, &self.keys, Some((&store.rows, &known)))
+            .map_err(|error| KmsError::Internal { message: error.to_string() })?;
+        store.rows = snapshot.rows;
+        store.revision = snapshot.revision;
+        store.is_unsure = false;
+        Ok(self.swap(ring))
+    }
+
+    /// Calls the hooks. No lock is held.
+    fn announce(&self, changes: &[KeyChange]) {
+        if changes.is_empty() {
+            return;
+        }
+        let hooks = self.hooks.lock().clone();
+        for change in changes {
+            for hook in &hooks {
+                (hook.0)(change);
+            }
+        }
+    }
+}
+
+/// Checks the code over all rows, and reads them.
+fn verify_ring(
+    snapshot: &Snapshot,
+    keys: &RootKeys,
+    known: Option<(&Rows, &KeyRing)>,
+) -> Result<KeyRing, OpenError> {
+    let right = ring_mac(&snapshot.rows, snapshot.revision, keys);
+    if !bool::from(subtle::ConstantTimeEq::ct_eq(right.as_slice(), snapshot.mac.as_slice())) {
+        return Err(OpenError::Corrupt { what: "its rows are not those last written".to_owned() });
+    }
+    decode_ring(&snapshot.rows, keys, known).map_err(|bad| OpenError::Corrupt { what: bad.0 })
+}
+
+pub(crate) fn internal(error: impl std::fmt::Display) -> KmsError {
+    KmsError::Internal { message: error.to_string() }
+}
+
+/// A copy of the ring that a change edits.
+pub(crate) struct Draft<'a> {
+    pub(crate) ring: KeyRing,
+    pub(crate) now: Timestamp,
+    pub(crate) kms: &'a Core,
+    pub(crate) op: Op,
+    pub(crate) principal: &'a Principal,
+    touched: [Option<KeyArn>; 2],
+}
+
+impl Draft<'_> {
+    /// The key that a request names by id or ARN, after every check: it exists, the caller may, and
+    /// its state allows it.
+    pub(crate) fn admit(&mut self, name: &KeyRef) -> Result<&mut KmsKey, KmsError> {
+        let key = Arc::clone(self.ring.resolve(name.as_str(), NamedBy::IdOrArn)?);
+        self.admit_id(&key.id)
+    }
+
+    /// The same for a key that is known to exist.
+    pub(crate) fn admit_id(&mut self, id: &KeyId) -> Result<&mut KmsKey, KmsError> {
+        let key = self.ring.keys.get(id).map(Arc::clone);
+        let key = key.ok_or_else(|| internal(format!("no key {id}")))?;
+        self.touch(key.arn.clone());
+        authorize(self.principal, self.op, &key, &EncryptionContext::new())?;
+        check_state(self.op, &key.arn, key.state)?;
+        self.ring.key_mut(id).ok_or_else(|| internal(format!("no key {id}")))
+    }
+
+    /// Notes a key for the audit record.
+    pub(crate) fn touch(&mut self, arn: KeyArn) {
+        touch(&mut self.touched, arn);
+    }
+}
+
+/// The ring as a use of a key sees it.
+pub(crate) struct View<'a> {
+    pub(crate) ring: &'a Arc<KeyRing>,
+    pub(crate) kms: &'a Core,
+    op: Op,
+    principal: &'a Principal,
+    touched: [Option<KeyArn>; 2],
+}
+
+impl<'a> View<'a> {
+    /// The key that a request names, after every check: it exists, the caller may, and its state
+    /// allows it.
+    pub(crate) fn admit(
+        &mut self,
+        name: &str,
+        by: NamedBy,
+        context: &EncryptionContext,
+    ) -> Result<&'a Arc<KmsKey>, KmsError> {
+        let key = self.ring.resolve(name, by)?;
+        self.admit_key(key, context)
+    }
+
+    /// Notes a key for the audit record.
+    pub(crate) fn touch(&mut self, arn: KeyArn) {
+        touch(&mut self.touched, arn);
+    }
+
+    /// The same for a key that is found.
+    pub(crate) fn admit_key(
+        &mut self,
+        key: &'a Arc<KmsKey>,
+        context: &EncryptionContext,
+    ) -> Result<&'a Arc<KmsKey>, KmsError> {
+        touch(&mut self.touched, key.arn.clone());
+        authorize(self.principal, self.op, key, context)?;
+        check_state(self.op, &key.arn, key.state)?;
+        Ok(key)
+    }
+}
+
+fn touch(touched: &mut [Option<KeyArn>; 2], arn: KeyArn) {
+    if touched.contains(&Some(arn.clone())) {
+        return;
+    }
+    if let Some(free) = touched.iter_mut().find(|slot| slot.is_none()) {
+        *free = Some(arn);
+    }
+}

@@ -1,0 +1,103 @@
+//! Keys that services manage: made on first use, viewable, rotated every year, not manageable by the
+//! account.
+
+use serde_json::json;
+
+use crate::kms::key::Rotation;
+use crate::kms::policy::as_map;
+use crate::kms::ring::NamedBy;
+use crate::kms::rotation::PERIOD_DAYS;
+use crate::kms::spec::KeyManager;
+use crate::kms::state::Op;
+use crate::kms::{AliasName, KeyDescription, KeyId, KeyRef, KeyService, Kms, KmsError, MaterialId};
+
+/// Services whose key the first `DescribeKey` of its alias makes: our own, then AWS'.
+pub const SERVICE_ALIASES: &[&str] = &[
+    AliasName::FILESYSTEM,
+    "alias/aws/backup",
+    "alias/aws/dynamodb",
+    "alias/aws/ebs",
+    "alias/aws/elasticfilesystem",
+    "alias/aws/fsx",
+    "alias/aws/glue",
+    "alias/aws/kinesis",
+    "alias/aws/lambda",
+    "alias/aws/rds",
+    "alias/aws/redshift",
+    "alias/aws/s3",
+    "alias/aws/secretsmanager",
+    "alias/aws/sns",
+    "alias/aws/sqs",
+    "alias/aws/ssm",
+];
+
+impl Kms {
+    /// The filesystem's own service-managed key, made on first use.
+    ///
+    /// # Errors
+    /// [`KmsError::Internal`] if it cannot be made.
+    pub fn filesystem_key(&self) -> Result<KeyDescription, KmsError> {
+        let key = KeyRef::new(AliasName::FILESYSTEM);
+        self.ensure_service_key_named(&key)?;
+        KeyService::describe_key(self, &key)
+    }
+
+    /// Rotates a service-managed key: the service's own right. Tells the new current material.
+    ///
+    /// # Errors
+    /// [`KmsError::AccessDenied`] if no service manages the key, and [`KmsError`] by key and state.
+    pub fn rotate_service_key(&self, alias: &AliasName) -> Result<MaterialId, KmsError> {
+        self.ensure_service_key_named(&KeyRef::from(alias))?;
+        let id = self.find_service_key(alias.as_str())?;
+        let id = id.ok_or_else(|| KmsError::AccessDenied {
+            message: format!("{alias} is not managed by a service"),
+        })?;
+        self.rotate_as_service(&id)
+    }
+
+    /// Makes the key of a service's alias unless there is one. Any other name is left alone.
+    pub(crate) fn ensure_service_key_named(&self, key: &KeyRef) -> Result<(), KmsError> {
+        let name = key.as_str();
+        let alias = match name.split_once(":alias/") {
+            Some((_, alias)) => format!("alias/{alias}"),
+            None => name.to_owned(),
+        };
+        if !SERVICE_ALIASES.contains(&alias.as_str()) {
+            return Ok(());
+        }
+        if name != alias && self.core.ring().alias_arn(&alias) != name {
+            return Ok(());
+        }
+        if self.find_service_key(&alias)?.is_some() {
+            return Ok(());
+        }
+        let params = as_map(json!({"aliasName": alias}));
+        self.as_itself().change(Op::CreateKey, params, |draft| {
+            let Some(name) = AliasName::parse(&alias) else { return Ok(()) };
+            if draft.ring.aliases.contains_key(&name) {
+                return Ok(());
+            }
+            let service = alias.trim_start_matches("alias/aws/");
+            let next = draft.now.plus_days(PERIOD_DAYS);
+            let key = draft.new_key(KeyManager::Aws)?;
+            key.description =
+                format!("Default key that protects my {service} data when no other key is defined");
+            key.rotation = Some(Rotation { period_days: PERIOD_DAYS, next });
+            let id = key.id.clone();
+            draft.put_alias(name, id)
+        })
+    }
+
+    /// The service-managed key behind an alias.
+    fn find_service_key(&self, alias: &str) -> Result<Option<KeyId>, KmsError> {
+        let find = || {
+            let ring = self.core.ring();
+            let key = ring.resolve(alias, NamedBy::Anything).ok().cloned();
+            key.filter(|key| key.manager == KeyManager::Aws).map(|key| key.id.clone())
+        };
+        match find() {
+            None if self.refresh()? => Ok(find()),
+            found => Ok(found),
+        }
+    }
+}

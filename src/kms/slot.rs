@@ -1,0 +1,238 @@
+//! Slots: the root key sealed under a passphrase or a key file. docs/KMS.md, "Slots".
+
+#![deny(clippy::indexing_slicing)]
+
+use argon2::{Algorithm, Argon2, Params, Version};
+
+use crate::codec::Reader;
+use crate::crypto::kdf::{derive, sha256};
+use crate::crypto::short::{open_short, seal_short};
+use crate::kms::OpenError;
+use crate::kms::root::RootKey;
+use crate::random::{Random, random_array};
+use crate::secret::{Secret, SecretBytes};
+
+/// What opens the key database.
+#[derive(Debug)]
+pub enum Unlock {
+    /// A passphrase, not empty.
+    Passphrase(SecretBytes),
+    /// Content of a key file, at least [`KEY_FILE_LEN_MIN`] bytes.
+    KeyFile(SecretBytes),
+}
+
+/// Shortest key file, in bytes: as many as the key that it protects.
+pub const KEY_FILE_LEN_MIN: usize = 32;
+
+/// What it costs to try one passphrase (Argon2id, RFC 9106).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Argon2Cost {
+    /// Memory, in KiB.
+    pub memory_kib: u32,
+    /// Passes over it.
+    pub passes: u32,
+    /// Lanes.
+    pub lanes: u32,
+}
+
+impl Argon2Cost {
+    /// 128 MiB and three passes: about 0.3 seconds of one core. RFC 9106, section 4, recommends at
+    /// least 64 MiB and three passes.
+    pub const STANDARD: Self = Self { memory_kib: 128 * 1024, passes: 3, lanes: 4 };
+    /// As cheap as Argon2 can be. For tests alone.
+    #[cfg(any(test, feature = "testing"))]
+    pub const TEST: Self = Self { memory_kib: 8, passes: 1, lanes: 1 };
+
+    /// Most memory that a slot may ask for, in KiB: a changed slot must not exhaust the machine.
+    const MEMORY_KIB_MAX: u32 = 4 * 1024 * 1024;
+    const PASSES_MAX: u32 = 64;
+    const LANES_MAX: u32 = 64;
+}
+
+const VERSION: u8 = 1;
+const KIND_PASSPHRASE: u8 = 1;
+const KIND_KEY_FILE: u8 = 2;
+const SALT_LEN: usize = 32;
+/// `version 1 | kind 1 | memory 4 | passes 4 | lanes 4 | salt 32`.
+const HEAD_LEN: usize = 1 + 1 + 12 + SALT_LEN;
+const CHECKSUM_LEN: usize = 8;
+const SLOT_LABEL: &[u8] = b"kmsfs v1 kms slot";
+const KEY_FILE_LABEL: &[u8] = b"kmsfs v1 kms slot key file";
+
+impl Unlock {
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Passphrase(_) => KIND_PASSPHRASE,
+            Self::KeyFile(_) => KIND_KEY_FILE,
+        }
+    }
+
+    /// Refuses what protects nothing.
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        match self {
+            Self::Passphrase(text) if text.is_empty() => Err(OpenError::EmptyPassphrase),
+            Self::KeyFile(bytes) if bytes.len() < KEY_FILE_LEN_MIN => {
+                Err(OpenError::ShortKeyFile { len: bytes.len() })
+            }
+            Self::Passphrase(_) | Self::KeyFile(_) => Ok(()),
+        }
+    }
+
+    fn slot_key(&self, cost: Argon2Cost, salt: &[u8]) -> Result<Secret<32>, OpenError> {
+        match self {
+            Self::KeyFile(bytes) => Ok(derive(bytes.expose(), salt, KEY_FILE_LABEL)),
+            Self::Passphrase(text) => {
+                let params =
+                    Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(32)).map_err(bad)?;
+                let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+                let mut outcome = Ok(());
+                let key = Secret::fill_with(|out| {
+                    outcome = argon.hash_password_into(text.expose(), salt, out);
+                });
+                outcome.map_err(bad)?;
+                Ok(key)
+            }
+        }
+    }
+}
+
+fn bad(_: argon2::Error) -> OpenError {
+    corrupt("cost of a slot")
+}
+
+fn corrupt(what: &str) -> OpenError {
+    OpenError::Corrupt { what: what.to_owned() }
+}
+
+/// Makes a slot's row: head, sealed root key (72), checksum.
+pub(crate) fn seal_slot(
+    root: &RootKey,
+    unlock: &Unlock,
+    cost: Argon2Cost,
+    random: &dyn Random,
+) -> Result<Vec<u8>, OpenError> {
+    unlock.check()?;
+    let salt: [u8; SALT_LEN] = random_array(random);
+    let cost = match unlock {
+        Unlock::Passphrase(_) => cost,
+        Unlock::KeyFile(_) => Argon2Cost { memory_kib: 0, passes: 0, lanes: 0 },
+    };
+    let mut slot = vec![VERSION, unlock.kind()];
+    for number in [cost.memory_kib, cost.passes, cost.lanes] {
+        slot.extend_from_slice(&number.to_le_bytes());
+    }
+    slot.extend_from_slice(&salt);
+    let key = unlock.slot_key(cost, &salt)?;
+    let aad = [SLOT_LABEL, &slot].concat();
+    slot.extend_from_slice(&seal_short(&key, &aad, root.0.expose(), random));
+    let [checksum @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
+        sha256(&[&slot]);
+    slot.extend_from_slice(&checksum);
+    Ok(slot)
+}
+
+/// Opens the root key with the first slot that fits.
+///
+/// # Errors
+/// [`OpenError::Corrupt`] if a slot is damaged, [`OpenError::WrongUnlock`] if none fits.
+pub(crate) fn open_slots<'a>(
+    slots: impl Iterator<Item = &'a [u8]>,
+    unlock: &Unlock,
+) -> Result<RootKey, OpenError> {
+    unlock.check()?;
+    let mut damaged = None;
+    for slot in slots {
+        match open_slot(slot, unlock) {
+            Ok(root) => return Ok(root),
+            Err(OpenError::WrongUnlock) => {}
+            Err(error) => damaged = Some(error),
+        }
+    }
+    Err(damaged.unwrap_or(OpenError::WrongUnlock))
+}
+
+fn open_slot(slot: &[u8], unlock: &Unlock) -> Result<RootKey, OpenError> {
+    let body_len = slot.len().saturating_sub(CHECKSUM_LEN);
+    let (body, checksum) = slot.split_at_checked(body_len).ok_or_else(|| corrupt("a slot"))?;
+    if !sha256(&[body]).starts_with(checksum) || checksum.len() != CHECKSUM_LEN {
+        return Err(corrupt("checksum of a slot"));
+    }
+    let (head, sealed) = body.split_at_checked(HEAD_LEN).ok_or_else(|| corrupt("a slot"))?;
+    let mut reader = Reader::new(head);
+    let cut = |_| corrupt("a slot");
+    if reader.u8().map_err(cut)? != VERSION {
+        return Err(corrupt("version of a slot"));
+    }
+    if reader.u8().map_err(cut)? != unlock.kind() {
+        return Err(OpenError::WrongUnlock);
+    }
+    let cost = Argon2Cost {
+        memory_kib: reader.u32().map_err(cut)?,
+        passes: reader.u32().map_err(cut)?,
+        lanes: reader.u32().map_err(cut)?,
+    };
+    if cost.memory_kib > Argon2Cost::MEMORY_KIB_MAX
+        || cost.passes > Argon2Cost::PASSES_MAX
+        || cost.lanes > Argon2Cost::LANES_MAX
+    {
+        return Err(corrupt("cost of a slot"));
+    }
+    let key = unlock.slot_key(cost, reader.rest())?;
+    let aad = [SLOT_LABEL, head].concat();
+    let mut root = open_short(&key, &aad, sealed).map_err(|_| OpenError::WrongUnlock)?;
+    Secret::take(&mut root).map(RootKey).ok_or_else(|| corrupt("a slot"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::SeededRandom;
+
+    fn passphrase(text: &str) -> Unlock {
+        Unlock::Passphrase(SecretBytes::new(text.as_bytes().to_vec()))
+    }
+
+    fn key_file(byte: u8, len: usize) -> Unlock {
+        Unlock::KeyFile(SecretBytes::new(vec![byte; len]))
+    }
+
+    fn sealed(unlock: &Unlock) -> (RootKey, Vec<u8>) {
+        let random = SeededRandom::new(1);
+        let root = RootKey(Secret::random(&random));
+        let slot = seal_slot(&root, unlock, Argon2Cost::TEST, &random).unwrap();
+        (root, slot)
+    }
+
+    #[test]
+    fn only_what_sealed_a_slot_opens_it() {
+        for (right, wrong) in
+            [(passphrase("open"), passphrase("opem")), (key_file(1, 32), key_file(2, 32))]
+        {
+            let (root, slot) = sealed(&right);
+            let again = open_slots([slot.as_slice()].into_iter(), &right).unwrap();
+            assert!(again.0.ct_eq(&root.0));
+            let refused = open_slots([slot.as_slice()].into_iter(), &wrong);
+            assert!(matches!(refused, Err(OpenError::WrongUnlock)));
+        }
+    }
+
+    #[test]
+    fn a_damaged_slot_is_told_apart_from_a_wrong_passphrase() {
+        let unlock = passphrase("open");
+        let (_, slot) = sealed(&unlock);
+        for at in 0..slot.len() {
+            let mut changed = slot.clone();
+            changed[at] ^= 1;
+            let refused = open_slots([changed.as_slice()].into_iter(), &unlock);
+            assert!(matches!(refused, Err(OpenError::Corrupt { .. })), "byte {at}");
+        }
+        let cut = open_slots([&slot[..20]].into_iter(), &unlock);
+        assert!(matches!(cut, Err(OpenError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn what_protects_nothing_is_refused() {
+        assert!(matches!(passphrase("").check(), Err(OpenError::EmptyPassphrase)));
+        assert!(matches!(key_file(1, 31).check(), Err(OpenError::ShortKeyFile { len: 31 })));
+    }
+}
