@@ -4,19 +4,16 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
-
 use crate::cli::args::{InitArgs, UnlockArgs};
 use crate::cli::print::Printer;
 use crate::cli::unlock::{create_kms, has_kms, kms_dir, open_kms};
 use crate::clock::SystemClock;
-use crate::control::keys::kms_call;
+use crate::control::keys::look;
 use crate::control::report::InitReport;
-use crate::control::seam::Kms;
 use crate::control::{Failure, Kind, place_text};
 use crate::format::volume::KmsPlace;
 use crate::fs::{self as core, NewVolume};
-use crate::kms::{AliasName, KeyRef, KeyService, KmsError};
+use crate::kms::{AliasName, CreateKey, KeyRef, Kms, KmsError};
 use crate::random::OsRandom;
 
 /// Runs the command.
@@ -91,7 +88,7 @@ fn volume_key(kms: &Kms, alias: &AliasName, is_new: bool) -> Result<String, Fail
     if alias.as_str() == AliasName::FILESYSTEM {
         return Ok(kms.filesystem_key()?.arn.to_string());
     }
-    match kms.describe_key(&KeyRef::from(alias)) {
+    match look(kms, &KeyRef::from(alias)) {
         Ok(key) => return Ok(key.arn.to_string()),
         Err(KmsError::NotFound { .. }) if is_new => {}
         Err(error) => {
@@ -100,14 +97,10 @@ fn volume_key(kms: &Kms, alias: &AliasName, is_new: bool) -> Result<String, Fail
             )));
         }
     }
-    let made = kms_call(kms, "CreateKey", &json!({"Description": "data keys of a kmsfs volume"}))?;
-    let field = |name: &str| made.pointer(&format!("/KeyMetadata/{name}")).and_then(Value::as_str);
-    let (Some(id), Some(arn)) = (field("KeyId"), field("Arn")) else {
-        return Err(Failure::new(Kind::Other, "CreateKey answered no key"));
-    };
-    let input = json!({"AliasName": alias.as_str(), "TargetKeyId": id});
-    kms_call(kms, "CreateAlias", &input)?;
-    Ok(arn.to_owned())
+    let description = "data keys of a kmsfs volume".to_owned();
+    let made = kms.create_key(CreateKey { description, ..CreateKey::default() })?;
+    kms.create_alias(alias.as_str(), &KeyRef::from(&made.arn))?;
+    Ok(made.arn.to_string())
 }
 
 /// Makes the directory if it is not there; refuses one with anything in it.

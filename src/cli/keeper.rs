@@ -8,10 +8,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::control::Failure;
-use crate::control::seam::{ChangeKind, KeyChange, Kms};
 use crate::fs::Volume;
 use crate::fuse::{Counters, Invalidator, UnmountHow, Unmounter};
-use crate::kms::KeyArn;
+use crate::kms::{ChangeKind, KeyArn, KeyChange, Kms};
 use crate::sync::{Mutex, Rank};
 
 /// How often the key service is looked at: changes by another process are seen within this time.
@@ -126,7 +125,9 @@ fn change_hook(
                 ChangeKind::State { .. } | ChangeKind::Deleted => {
                     pending.revoked.insert(change.key.clone());
                 }
-                ChangeKind::Rotated { .. } | ChangeKind::AliasMoved { .. } => {
+                ChangeKind::AliasDeleted { .. }
+                | ChangeKind::AliasMoved { .. }
+                | ChangeKind::Rotated { .. } => {
                     pending.is_stale = true;
                 }
                 ChangeKind::Created => {}

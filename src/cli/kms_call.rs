@@ -10,10 +10,10 @@ use crate::cli::print::Printer;
 use crate::cli::progress::Watch;
 use crate::cli::target::{Purpose, Target, open_session, probe};
 use crate::cli::unlock::{kms_dir, open_kms};
-use crate::control::keys::{kms_call, record_reason};
-use crate::control::seam::{Kms, operation_and_input};
+use crate::control::keys::{kms_call, look, record_reason};
+use crate::control::seam::operation_and_input;
 use crate::control::{Failure, Kind, Mount, Verb, list_mounts};
-use crate::kms::{KeyRef, KeyService};
+use crate::kms::{KeyRef, Kms};
 
 /// Runs the command.
 ///
@@ -113,7 +113,7 @@ impl Call {
     fn carry_out_alone(&self, kms: &Kms, operation: &str, input: &Value) -> Result<Value, Failure> {
         if let Some(reason) = &self.force_data_loss {
             let name = input.get("KeyId").and_then(Value::as_str).unwrap_or_default();
-            let key = kms.describe_key(&KeyRef::new(name))?;
+            let key = look(kms, &KeyRef::new(name))?;
             record_reason(kms, &key.arn, reason)?;
         }
         kms_call(kms, operation, input)

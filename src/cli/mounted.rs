@@ -14,10 +14,10 @@ use crate::cli::notify;
 use crate::cli::values::unix_secs;
 use crate::clock::{Clock, SystemClock};
 use crate::control::report::{HelloReport, MountReport};
-use crate::control::seam::Kms;
 use crate::control::{Failure, Kind, MountSide, Server, Session, socket_dir};
 use crate::fs::{Volume, VolumeSummary, Workers};
 use crate::fuse::{Counters, MountError, MountOptions, Mounted, UnmountHow, Unmounter};
+use crate::kms::Kms;
 
 /// A volume that is open and about to be mounted.
 pub(super) struct Opened {

@@ -10,9 +10,9 @@ use crate::cli::print::read_report;
 use crate::cli::progress::Watch;
 use crate::cli::unlock::{kms_dir, open_kms};
 use crate::clock::SystemClock;
-use crate::control::seam::Kms;
 use crate::control::{Failure, Kind, Mount, Session, Verb};
 use crate::fs::{self, FsError, OpenOptions, Volume, VolumeSummary};
+use crate::kms::Kms;
 use crate::random::OsRandom;
 
 /// What a command does to an unmounted volume.

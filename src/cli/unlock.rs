@@ -11,16 +11,13 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::cli::args::UnlockArgs;
-use crate::control::seam::{Argon2Cost, Kms, KmsOptions, OpenError, Unlock};
 use crate::control::{Failure, Kind};
 use crate::format::volume::KmsPlace;
+use crate::kms::{Argon2Cost, KEY_FILE_LEN_MIN, Kms, KmsOptions, OpenError, Unlock};
 use crate::secret::SecretBytes;
 
 /// Longest passphrase, and longest key file, in bytes.
 const SECRET_LEN_MAX: usize = 64 << 10;
-
-/// Shortest key file in bytes: the entropy of a root key.
-const KEY_FILE_LEN_MIN: usize = 32;
 
 /// Name of the volume's own directory in the lower root; the embedded key service lies in it.
 const OWN_DIR: &str = ".kmsfs";

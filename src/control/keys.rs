@@ -2,16 +2,21 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::control::report::RotateReport;
-use crate::control::seam::{Kms, call};
+use crate::control::seam::call;
 use crate::control::session::OnProgress;
 use crate::control::{Failure, Kind, RewrapRequest, Session};
-use crate::kms::{AliasName, KeyArn, KeyDescription, KeyId, KeyRef, KeyService};
+use crate::kms::{
+    AliasName, KeyArn, KeyDescription, KeyId, KeyRef, KeyService, Kms, KmsError, PageRequest, Tag,
+};
 
 /// Longest time that `rotate` counts the files that carry older material.
 const COUNT_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Tag that carries the reason for giving up a key that files need.
+const LOSS_TAG: &str = "kmsfs:force-data-loss";
 
 /// Pages of ListKeys that a search for a prefix reads: 100,000 keys.
 const KEY_PAGES_MAX: usize = 1000;
@@ -57,7 +62,7 @@ impl Session {
         let Some(name) = input.get("KeyId").and_then(Value::as_str) else {
             return Ok(());
         };
-        let Ok(key) = self.kms.describe_key(&KeyRef::new(name)) else {
+        let Ok(key) = look(&self.kms, &KeyRef::new(name)) else {
             return Ok(());
         };
         if let Some(reason) = force {
@@ -84,9 +89,8 @@ impl Session {
 
 /// Puts the reason for a loss of data on the key, and with that into the audit log.
 pub(crate) fn record_reason(kms: &Kms, key: &KeyArn, reason: &str) -> Result<(), Failure> {
-    let tags = json!([{"TagKey": "kmsfs:force-data-loss", "TagValue": reason}]);
-    let input = json!({"KeyId": key.key_id().as_str(), "Tags": tags});
-    kms_call(kms, "TagResource", &input).map(drop)
+    let tag = Tag { key: LOSS_TAG.to_owned(), value: reason.to_owned() };
+    Ok(kms.tag_resource(&KeyRef::from(key), &[tag])?)
 }
 
 /// One operation of the KMS as the owner of the key database.
@@ -96,17 +100,14 @@ pub(crate) fn kms_call(kms: &Kms, operation: &str, input: &Value) -> Result<Valu
 
 /// New material for a key; the service's own way for the service's own key.
 pub(crate) fn rotate_key(kms: &Kms, key: &KeyRef) -> Result<RotateReport, Failure> {
-    let before = kms.describe_key(key)?;
-    let service_key = kms.describe_key(&KeyRef::new(AliasName::FILESYSTEM)).ok();
+    let before = look(kms, key)?;
+    let service_key = look(kms, &KeyRef::new(AliasName::FILESYSTEM)).ok();
     let is_service_key = service_key.is_some_and(|service| service.arn == before.arn);
     match AliasName::parse(AliasName::FILESYSTEM) {
         Some(alias) if is_service_key => kms.rotate_service_key(&alias).map(drop)?,
-        _ => {
-            let input = json!({"KeyId": before.arn.as_str()});
-            kms_call(kms, "RotateKeyOnDemand", &input).map(drop)?;
-        }
+        _ => kms.rotate_key_on_demand(&KeyRef::from(&before.arn)).map(drop)?,
     }
-    let after = kms.describe_key(key)?;
+    let after = look(kms, key)?;
     let material = |key: &KeyDescription| key.current_material.map(|m| m.to_string());
     Ok(RotateReport {
         key_arn: after.arn.to_string(),
@@ -140,18 +141,22 @@ pub(crate) fn resolve_prefix(kms: &Kms, key: &str) -> Result<String, Failure> {
 
 fn all_key_ids(kms: &Kms) -> Result<Vec<String>, Failure> {
     let mut ids = Vec::new();
-    let mut input = json!({});
+    let mut request = PageRequest::default();
     for _ in 0..KEY_PAGES_MAX {
-        let page = kms_call(kms, "ListKeys", &input)?;
-        let keys = page.get("Keys").and_then(Value::as_array).into_iter().flatten();
-        let page_ids = keys.filter_map(|key| key.get("KeyId")?.as_str().map(str::to_owned));
-        ids.extend(page_ids);
-        match page.get("NextMarker") {
-            Some(marker) => input = json!({"Marker": marker}),
-            None => break,
+        let page = kms.list_keys(&request)?;
+        ids.extend(page.entries.iter().map(|entry| entry.arn.key_id().to_string()));
+        if page.next_marker.is_none() {
+            break;
         }
+        request.marker = page.next_marker;
     }
     Ok(ids)
+}
+
+/// Identity, state and current material of a key, without a record in the audit log: a look, not
+/// an operation.
+pub(crate) fn look(kms: &Kms, key: &KeyRef) -> Result<KeyDescription, KmsError> {
+    KeyService::describe_key(kms, key)
 }
 
 /// A key as messages show it: the beginning of its id, and the alias it was named by.

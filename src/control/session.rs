@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::control::keys::look;
 use crate::control::report::{FileReport, HelloReport, MountPart, PolicyReport, Report};
 use crate::control::report::{RewrapStatusReport, StatusReport};
-use crate::control::seam::Kms;
 use crate::control::walks::Sweep;
 use crate::control::{Failure, Kind, Progress, Verb};
 use crate::format::volume::KmsPlace;
 use crate::fs::{FsError, Volume, VolumeSummary};
-use crate::kms::{AliasName, KeyRef, KeyService};
+use crate::kms::{AliasName, KeyRef, Kms};
 
 /// Told how far long work is; breaks to end it.
 pub type OnProgress<'a> = &'a mut dyn FnMut(&Progress) -> ControlFlow<()>;
@@ -101,7 +101,7 @@ impl Session {
 
     fn status(&self) -> StatusReport {
         let mut report = summary_report(&self.summary, &self.lower);
-        let key = self.kms.describe_key(&self.key_ref());
+        let key = look(&self.kms, &self.key_ref());
         if let Ok(key) = key {
             report.key_arn = key.arn.to_string();
             report.key_state = Some(key.state.as_str().to_owned());
@@ -148,7 +148,7 @@ impl Session {
             Failure::new(Kind::Usage, format!("not an alias: {alias}"))
                 .hint("an alias is alias/NAME; kmsfs kms list-aliases shows them")
         })?;
-        self.kms.describe_key(&KeyRef::from(&alias)).map_err(|error| {
+        look(&self.kms, &KeyRef::from(&alias)).map_err(|error| {
             Failure::from(error)
                 .hint(format!("kmsfs kms create-alias --alias-name {alias} --target-key-id KEY"))
         })?;
@@ -159,7 +159,7 @@ impl Session {
 
     fn policy(&self, path: &Path) -> Result<PolicyReport, Failure> {
         let entry = self.volume.policy(path).map_err(|error| at(path, error))?;
-        let key = self.kms.describe_key(&KeyRef::new(&entry.alias)).ok();
+        let key = look(&self.kms, &KeyRef::new(&entry.alias)).ok();
         Ok(PolicyReport {
             path: path.to_path_buf(),
             alias: entry.alias,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::control::keys::{look, resolve_prefix};
 use crate::control::report::{
     FindingRow, FsckReport, RewrapReport, RewrapStatusReport, UsageReport, UsageRow,
 };
@@ -12,7 +13,7 @@ use crate::control::session::{OnProgress, at as located};
 use crate::control::{Failure, FsckDepth, Kind, Progress, RewrapRequest, Session};
 use crate::fs;
 use crate::fs::{FsError, RewrapOptions, Usage};
-use crate::kms::{KeyArn, KeyRef, KeyService};
+use crate::kms::{KeyArn, KeyRef};
 
 /// The one rewrap that may be under way, for `rewrap --status`.
 #[derive(Debug, Default)]
@@ -123,7 +124,7 @@ impl Session {
 
     /// Whether a material is the current one of its key; `None` if the key service does not say.
     fn is_current(&self, key_arn: &str, material: Option<&str>) -> Option<bool> {
-        let key = self.kms.describe_key(&KeyRef::new(key_arn)).ok()?;
+        let key = look(&self.kms, &KeyRef::new(key_arn)).ok()?;
         Some(key.current_material?.to_string() == material?)
     }
 
@@ -218,8 +219,8 @@ impl Session {
 
     /// Resolves what the user calls a key: alias, ARN, id, or a unique prefix of an id.
     pub(super) fn key_arn(&self, key: &str) -> Result<KeyArn, Failure> {
-        let id = super::keys::resolve_prefix(&self.kms, key)?;
-        Ok(self.kms.describe_key(&KeyRef::new(&id))?.arn)
+        let id = resolve_prefix(&self.kms, key)?;
+        Ok(look(&self.kms, &KeyRef::new(&id))?.arn)
     }
 }
 
