@@ -5,7 +5,6 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use crate::cli::args::InnerArgs;
-use crate::cli::print::Printer;
 use crate::cli::target::{Purpose, from_root, open_session, probe};
 use crate::cli::unlock::{kms_dir, open_kms};
 use crate::control::{Failure, Kind, Mount, Session};
@@ -18,10 +17,10 @@ const CHUNK_LEN: usize = 1 << 20;
 ///
 /// # Errors
 /// If there is no such file, or it cannot be read.
-pub fn run(args: &InnerArgs, printer: Printer) -> Result<(), Failure> {
+pub fn run(args: &InnerArgs) -> Result<(), Failure> {
     let path = from_root(&args.path);
     if let Some(mount) = Mount::find(&args.lower) {
-        return cat_mounted(&mount.hello.mount_point.join(path), printer);
+        return cat_mounted(&mount.hello.mount_point.join(path));
     }
     let session = open_reading(args)?;
     let shown = args.path.display();
@@ -33,16 +32,16 @@ pub fn run(args: &InnerArgs, printer: Printer) -> Result<(), Failure> {
     }
     let (mut at, mut buffer) = (0, Vec::new());
     while at < attr.size {
-        volume
+        let len = volume
             .read(node, at, CHUNK_LEN, &mut buffer)
             .map_err(|error| located(&args.path, error.into()))?;
-        if buffer.is_empty() {
+        let Some(chunk) = buffer.get(..len).filter(|chunk| !chunk.is_empty()) else {
+            break;
+        };
+        if !write_on(chunk)? {
             break;
         }
-        if !write_on(&buffer)? {
-            break;
-        }
-        at = at.saturating_add(u64::try_from(buffer.len()).unwrap_or(u64::MAX));
+        at = at.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
     }
     Ok(())
 }
@@ -59,7 +58,7 @@ pub(super) fn located(path: &Path, failure: Failure) -> Failure {
     Failure { what: format!("{}: {}", path.display(), failure.what), ..failure }
 }
 
-fn cat_mounted(path: &Path, _: Printer) -> Result<(), Failure> {
+fn cat_mounted(path: &Path) -> Result<(), Failure> {
     let failed = |error: &io::Error| Failure::io(path.display(), error);
     let mut file = File::open(path).map_err(|error| failed(&error))?;
     let mut buffer = vec![0; CHUNK_LEN];

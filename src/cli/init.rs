@@ -63,15 +63,21 @@ pub fn make_volume(
         true => create_kms(&dir, unlock, &lower)?,
         false => open_kms(&dir, unlock, &dir)?,
     };
-    let key_arn = volume_key(&kms, &alias, is_new)?;
-    let new = NewVolume {
-        kms: place.clone(),
-        alias: alias.as_str(),
-        service: &kms,
-        random: &OsRandom,
-        clock: &SystemClock,
-    };
-    let volume = core::init(&lower, &new)?;
+    let made = volume_key(&kms, &alias, is_new).and_then(|key_arn| {
+        let new = NewVolume {
+            kms: place.clone(),
+            alias: alias.as_str(),
+            service: &kms,
+            random: &OsRandom,
+            clock: &SystemClock,
+        };
+        Ok((key_arn, core::init(&lower, &new)?))
+    });
+    if made.is_err() && is_new && place == KmsPlace::Embedded {
+        // A half of a volume would make the next attempt fail: the directory was empty before.
+        let _gone = fs::remove_dir_all(&dir);
+    }
+    let (key_arn, volume) = made?;
     let report = InitReport {
         volume_id: volume.to_string(),
         lower,

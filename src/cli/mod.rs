@@ -95,7 +95,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         Command::Usage(args) => usage::run(args, printer),
         Command::Policy(args) => policy::run(args, printer),
         Command::Fsck(args) => fsck::run(args, printer),
-        Command::Cat(args) => cat::run(args, printer),
+        Command::Cat(args) => cat::run(args),
         Command::Ls(args) => ls::run(args, printer),
         Command::Kms(call) => kms_call::run(call, &args.global, printer),
         Command::Completions(args) => man::completions(args, printer),

@@ -30,11 +30,6 @@ impl Printer {
         self.redraw
     }
 
-    /// Whether talk is wanted.
-    pub fn is_quiet(self) -> bool {
-        self.quiet
-    }
-
     /// Prints a report that is data: what was asked for.
     ///
     /// # Errors

@@ -76,8 +76,8 @@ fn volume_text(report: &StatusReport) -> String {
             rows.push(("requests", requests_text(&mount.requests)));
         }
     }
+    rows.extend(core_rows(&report.core));
     let mut text = table(&rows);
-    text.push_str(&core_text(&report.core));
     let recent = report.mount.iter().flat_map(|mount| &mount.recent);
     text.extend(recent.map(|line| format!("log  {line}\n")));
     text
@@ -91,19 +91,26 @@ fn requests_text(requests: &serde_json::Map<String, Value>) -> String {
     shown.join(", ")
 }
 
-/// What the core says, one line per field.
-fn core_text(core: &Value) -> String {
-    let mut text = String::new();
-    for (name, value) in core.as_object().into_iter().flatten() {
-        let name = name.replace('_', " ");
-        let value = match value {
-            Value::Null => continue,
-            Value::String(value) => value.clone(),
-            other => other.to_string(),
-        };
-        text.push_str(&format!("{name}  {value}\n"));
+/// What the core says and the report has not said yet.
+fn core_rows(core: &Value) -> Vec<(&'static str, String)> {
+    let number = |name: &str| core.get(name).and_then(Value::as_u64).map(count);
+    let mut rows = Vec::new();
+    if let (Some(waiting), Some(done), Some(failed)) =
+        (number("rewraps_waiting"), number("rewraps_done"), number("rewraps_failed"))
+    {
+        let text = format!("{waiting} waiting, {done} rewrapped, {failed} failed");
+        rows.push(("opened stale", text));
     }
-    text
+    if let (Some(nodes), Some(descriptors), Some(keys)) =
+        (number("nodes"), number("descriptors"), number("data_keys"))
+    {
+        let text = format!("{nodes} nodes, {descriptors} descriptors, {keys} data keys");
+        rows.push(("caches", text));
+    }
+    if let Some(recovery) = core.get("recovery").filter(|recovery| !recovery.is_null()) {
+        rows.push(("recovery", recovery.to_string()));
+    }
+    rows
 }
 
 fn file_text(report: &FileReport) -> String {

@@ -25,7 +25,7 @@ const USERS_MAX: usize = 5;
 /// Runs the command.
 ///
 /// # Errors
-/// [`Kind::InUse`] if something uses the mount; [`Kind::Usage`] if nothing is mounted there.
+/// [`Kind::InUse`] if something uses the mount; [`Kind::Other`] if nothing is mounted there.
 pub fn run(args: &UmountArgs, printer: Printer) -> Result<(), Failure> {
     let Some(mount) = Mount::find(&args.target) else {
         return unmount_orphan(args, printer);
@@ -105,7 +105,7 @@ fn unmount_orphan(args: &UmountArgs, printer: Printer) -> Result<(), Failure> {
     let shown = path.display();
     if !is_kmsfs_mount(&path) {
         let what = format!("{shown}: no volume is mounted there");
-        return Err(Failure::new(Kind::Usage, what).hint("kmsfs status   (lists all mounts)"));
+        return Err(Failure::new(Kind::Other, what).hint("kmsfs status   (lists all mounts)"));
     }
     let flag = if args.lazy { "-uz" } else { "-u" };
     let output = Command::new("fusermount3")

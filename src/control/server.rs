@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::ops::ControlFlow;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -176,9 +177,16 @@ fn serve(stream: &UnixStream, session: &Session, stop: &AtomicBool) -> io::Resul
             Err(_) => ControlFlow::Break(()),
         }
     };
-    let reply = match session.handle(&request.verb, &mut on_progress) {
-        Ok(report) => Reply::Done(report),
-        Err(failure) => Reply::Failed(failure),
+    // As at the mount: a request that panics must not take anything else with it.
+    let handled =
+        catch_unwind(AssertUnwindSafe(|| session.handle(&request.verb, &mut on_progress)));
+    let reply = match handled {
+        Ok(Ok(report)) => Reply::Done(report),
+        Ok(Err(failure)) => Reply::Failed(failure),
+        Err(_) => {
+            tracing::error!("a control request has panicked");
+            Reply::Failed(Failure::new(Kind::Other, "internal error: the request has panicked"))
+        }
     };
     send(stream, &reply)
 }
