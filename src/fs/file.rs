@@ -261,12 +261,17 @@ impl FileNode {
         Ok(())
     }
 
+    /// Whether the file has holes that its envelope does not tell of.
+    pub fn has_untold_holes(&self) -> bool {
+        !self.content.read().gaps.is_empty()
+    }
+
     /// Marks the file SPARSE if it has holes that the envelope does not tell of.
     ///
     /// # Errors
     /// `FsError::Lower`.
     pub fn tell_holes(&self, env: &FileEnv<'_>) -> Result<(), FsError> {
-        if self.content.read().gaps.is_empty() {
+        if !self.has_untold_holes() {
             return Ok(());
         }
         let mut content = self.content.write();

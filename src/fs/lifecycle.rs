@@ -16,7 +16,6 @@ use crate::format::volume::{self, KeyPolicyEntry, KmsPlace, VolumeConfig, Wrappe
 use crate::fs::content::Trust;
 use crate::fs::data_keys::{DEFAULT_POLICY, DataKeys, volume_context};
 use crate::fs::descriptors::OpenNodes;
-use crate::fs::file::FileEnv;
 use crate::fs::names::OWN_FILE_MODE;
 use crate::fs::nodes::NodeTable;
 use crate::fs::rewrap_queue::RewrapQueue;
@@ -228,12 +227,8 @@ impl Volume {
 
     fn store_checkpoint(&self, clean: bool) -> Result<(), FsError> {
         for node in self.open_nodes.with_keys() {
-            if let Some(file) = node.open_file() {
-                let data_keys = &self.data_keys;
-                let env = FileEnv { file: &*file, data_keys, policy: 0, trust: self.trust };
-                node.file.tell_holes(&env)?;
-            } else if let Err(error) = self.with_file(&node, |env| node.file.tell_holes(env)) {
-                tracing::warn!(node = node.id.0, %error, "marking a file sparse");
+            if node.file.has_untold_holes() {
+                self.with_file(&node, |env| node.file.tell_holes(env))?;
             }
         }
         let now = self.clock.now();

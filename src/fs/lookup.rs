@@ -4,7 +4,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-use crate::fs::file::FileEnv;
 use crate::fs::names;
 use crate::fs::nodes::Node;
 use crate::fs::{Attr, FsError, NodeId, Volume};
@@ -48,14 +47,12 @@ impl Volume {
         let Some(node) = self.nodes.forget(node, count) else {
             return;
         };
-        self.open_nodes.forget(node.id);
-        if let Some(file) = node.open_file() {
-            let data_keys = &self.data_keys;
-            let env = FileEnv { file: &*file, data_keys, policy: 0, trust: self.trust };
-            if let Err(error) = node.file.tell_holes(&env) {
-                tracing::error!(node = node.id.0, %error, "marking a file sparse");
-            }
+        if node.file.has_untold_holes()
+            && let Err(error) = self.with_file(&node, |env| node.file.tell_holes(env))
+        {
+            tracing::error!(node = node.id.0, %error, "marking a file sparse");
         }
+        self.open_nodes.forget(node.id);
     }
 
     /// Finds the node of a path inside the volume, and counts one lookup for it (not for the

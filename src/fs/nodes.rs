@@ -1,8 +1,8 @@
 //! Nodes: what the kernel knows of us by number, and where each lies in the lower tree.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use crate::format::marker::DirMarker;
 use crate::fs::file::FileNode;
@@ -10,6 +10,9 @@ use crate::fs::{FsError, NodeId};
 use crate::lower::{LowerDir, LowerStat, NodeKind, OsFile, Pinned};
 use crate::name::LowerName;
 use crate::sync::{Mutex, Rank, RwLock};
+
+/// Entries of dead nodes that may stay in the table.
+const FORGOTTEN_MAX: u64 = 1024;
 
 /// Where a node lies in the lower tree.
 #[derive(Clone, Debug)]
@@ -110,6 +113,19 @@ impl Node {
         self.descriptors.read().file.clone()
     }
 
+    /// The node was found under this name: that is where it lies, unless it is known already.
+    fn stay_at(&self, parent: &Arc<Node>, name: &LowerName) {
+        let mut place = self.place.lock();
+        let moved = match &*place {
+            Place::Named { parent: p, name: n } => p.id != parent.id || n != name,
+            Place::Root => false,
+            Place::Pinned(_) => true,
+        };
+        if moved {
+            *place = Place::Named { parent: Arc::clone(parent), name: name.clone() };
+        }
+    }
+
     /// Keeps or closes descriptors.
     pub fn set_descriptors(&self, change: impl FnOnce(&mut Descriptors)) {
         change(&mut self.descriptors.write());
@@ -139,11 +155,25 @@ impl Node {
     }
 }
 
+/// A node in the table.
+#[derive(Debug)]
+struct Listed {
+    node: Weak<Node>,
+    /// Keeps the node as long as the kernel counts lookups of it.
+    held: Option<Arc<Node>>,
+}
+
 /// All nodes, by number.
+///
+/// There is never a second node for a lower inode: one that the kernel has forgotten is found again as
+/// long as anybody, such as a rewrap, still works on it. Its locks and its idea of the header are the
+/// only ones.
 #[derive(Debug)]
 pub struct NodeTable {
     /// Rank NODES; held for a map operation only.
-    nodes: RwLock<HashMap<NodeId, Arc<Node>>>,
+    nodes: RwLock<HashMap<NodeId, Listed>>,
+    /// Forgotten nodes since entries of dead ones were last cleared away.
+    forgotten: AtomicU64,
     root: Arc<Node>,
     /// Lower inode number of the root, whose node number is 1.
     root_ino: u64,
@@ -155,9 +185,11 @@ impl NodeTable {
     /// A table with the root in it.
     pub fn new(root: &LowerStat) -> Self {
         let node = Arc::new(Node::new(NodeId::ROOT, NodeKind::Dir, Place::Root));
-        let nodes = HashMap::from([(NodeId::ROOT, Arc::clone(&node))]);
+        let listed = Listed { node: Arc::downgrade(&node), held: Some(Arc::clone(&node)) };
+        let nodes = HashMap::from([(NodeId::ROOT, listed)]);
         Self {
             nodes: RwLock::new(Rank::Nodes, nodes),
+            forgotten: AtomicU64::new(0),
             root: node,
             root_ino: root.id.ino,
             dev: root.id.dev,
@@ -188,12 +220,12 @@ impl NodeTable {
     /// # Errors
     /// `FsError::StaleNode`.
     pub fn find(&self, id: NodeId) -> Result<Arc<Node>, FsError> {
-        self.nodes.read().get(&id).cloned().ok_or(FsError::StaleNode)
+        self.nodes.read().get(&id).and_then(|listed| listed.held.clone()).ok_or(FsError::StaleNode)
     }
 
     /// A node if it is known.
     pub fn known(&self, ino: u64) -> Option<Arc<Node>> {
-        self.nodes.read().get(&self.id_of(ino)).cloned()
+        self.nodes.read().get(&self.id_of(ino)).and_then(|listed| listed.node.upgrade())
     }
 
     /// The node of a lower inode found under a name, made if need be. `lookups` are counted.
@@ -213,35 +245,31 @@ impl NodeTable {
         let id = self.id_of(stat.id.ino);
         let known = {
             let nodes = self.nodes.read();
-            nodes.get(&id).filter(|node| node.kind == stat.kind).map(|node| {
-                node.lookups.fetch_add(lookups, Ordering::Relaxed);
-                Arc::clone(node)
+            // Only a held node may be counted under the shared lock: `forget` lets go of it.
+            nodes.get(&id).and_then(|listed| listed.held.clone()).filter(|node| {
+                let same = node.kind == stat.kind;
+                if same {
+                    node.lookups.fetch_add(lookups, Ordering::Relaxed);
+                }
+                same
             })
         };
         let place = || Place::Named { parent: Arc::clone(parent), name: name.clone() };
-        if let Some(node) = known {
-            let mut old = node.place.lock();
-            let moved = match &*old {
-                Place::Named { parent: p, name: n } => p.id != parent.id || n != name,
-                Place::Root => false,
-                Place::Pinned(_) => true,
-            };
-            if moved {
-                *old = place();
-            }
-            drop(old);
-            return Ok(node);
-        }
-        let fresh = Arc::new(Node::new(id, stat.kind, place()));
-        let mut nodes = self.nodes.write();
-        let node = match nodes.get(&id).filter(|node| node.kind == stat.kind) {
-            Some(node) => Arc::clone(node),
+        let node = match known {
+            Some(node) => node,
             None => {
-                nodes.insert(id, Arc::clone(&fresh));
-                fresh
+                let mut nodes = self.nodes.write();
+                let alive = nodes.get(&id).and_then(|listed| listed.node.upgrade());
+                let node = alive
+                    .filter(|node| node.kind == stat.kind)
+                    .unwrap_or_else(|| Arc::new(Node::new(id, stat.kind, place())));
+                node.lookups.fetch_add(lookups, Ordering::Relaxed);
+                let listed = Listed { node: Arc::downgrade(&node), held: Some(Arc::clone(&node)) };
+                nodes.insert(id, listed);
+                node
             }
         };
-        node.lookups.fetch_add(lookups, Ordering::Relaxed);
+        node.stay_at(parent, name);
         Ok(node)
     }
 
@@ -251,9 +279,18 @@ impl NodeTable {
             return None;
         }
         let mut nodes = self.nodes.write();
-        let node = nodes.get(&id)?;
+        let listed = nodes.get_mut(&id)?;
+        let node = listed.held.as_ref()?;
         let before = node.lookups.load(Ordering::Relaxed);
         node.lookups.store(before.saturating_sub(count), Ordering::Relaxed);
-        if before <= count { nodes.remove(&id) } else { None }
+        if before > count {
+            return None;
+        }
+        let node = listed.held.take();
+        if self.forgotten.fetch_add(1, Ordering::Relaxed) >= FORGOTTEN_MAX {
+            self.forgotten.store(0, Ordering::Relaxed);
+            nodes.retain(|_, listed| listed.node.strong_count() > 0);
+        }
+        node
     }
 }
