@@ -123,7 +123,7 @@ fn change_hook(
             let mut pending = changes.0.lock();
             match &change.kind {
                 ChangeKind::State { .. } | ChangeKind::Deleted => {
-                    pending.revoked.insert(change.key.clone());
+                    pending.revoked.insert(change.arn.clone());
                 }
                 ChangeKind::AliasDeleted { .. }
                 | ChangeKind::AliasMoved { .. }

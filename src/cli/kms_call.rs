@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::cli::args::{Global, KmsArgs, UnlockArgs};
+use crate::cli::kms::{self, operation_and_input, print_answer};
 use crate::cli::print::Printer;
 use crate::cli::progress::Watch;
 use crate::cli::target::{Purpose, Target, open_session, probe};
 use crate::cli::unlock::{kms_dir, open_kms};
 use crate::control::keys::{kms_call, look, record_reason};
-use crate::control::seam::operation_and_input;
 use crate::control::{Failure, Kind, Mount, Verb, list_mounts};
 use crate::kms::{KeyRef, Kms};
 
@@ -21,19 +21,38 @@ use crate::kms::{KeyRef, Kms};
 /// [`Kind::Usage`] for an unknown verb or option; [`Kind::InUse`] for a key that files need; what
 /// the operation answers.
 pub fn run(args: &KmsArgs, global: &Global, printer: Printer) -> Result<(), Failure> {
-    let call = Call::parse(args)?;
+    let call = Call::parse(args, global)?;
+    if let Some(help) = help(&call.words) {
+        return printer.raw(help.as_bytes());
+    }
     let (operation, input) = operation_and_input(&call.words).map_err(|error| {
-        Failure::new(Kind::Usage, error).hint("kmsfs kms help   (lists the operations)")
+        Failure::new(Kind::Usage, error.to_string())
+            .hint("kmsfs kms help, kmsfs kms VERB help   (verbs, and their options)")
     })?;
     if let Some(reason) = &call.force_data_loss {
-        confirm_loss(&operation, &input, reason, global)?;
+        confirm_loss(&operation, &input, reason, call.yes)?;
     }
     let answer = call.carry_out(&operation, input, printer)?;
-    match answer.as_object().is_some_and(serde_json::Map::is_empty) {
-        true => Ok(()),
-        false => printer.aws_json(&answer),
-    }
+    printer.raw(print_answer(&answer).as_bytes())
 }
+
+/// `kmsfs kms help` lists the verbs, `kmsfs kms VERB help` a verb's options.
+fn help(words: &[String]) -> Option<String> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let lines: Vec<String> = match words.as_slice() {
+        ["help"] => kms::verbs().collect(),
+        [verb, "help"] => kms::options(verb)?,
+        _ => return None,
+    };
+    Some(lines.join("\n") + "\n")
+}
+
+/// Our own options among those of an operation.
+const OPTIONS: &[&str] =
+    &["--on", "--force-data-loss", "--kms", "--passfile", "--extpass", "--keyfile"];
+
+/// Our own flags among them. Answers are JSON anyway.
+const FLAGS: &[&str] = &["--yes", "--json", "--quiet", "--no-color"];
 
 /// Our own options taken out of the words, wherever they stand.
 #[derive(Debug, Default)]
@@ -41,16 +60,18 @@ struct Call {
     on: Option<PathBuf>,
     force_data_loss: Option<String>,
     unlock: UnlockArgs,
+    yes: bool,
     /// Operation and its options.
     words: Vec<String>,
 }
 
 impl Call {
-    fn parse(args: &KmsArgs) -> Result<Self, Failure> {
+    fn parse(args: &KmsArgs, global: &Global) -> Result<Self, Failure> {
         let mut call = Self {
             on: args.on.clone(),
             force_data_loss: args.force_data_loss.clone(),
             unlock: args.unlock.clone(),
+            yes: global.yes,
             words: Vec::new(),
         };
         let mut words = args.call.iter();
@@ -59,9 +80,11 @@ impl Call {
                 Some((name, value)) => (name, Some(value.to_owned())),
                 None => (word.as_str(), None),
             };
-            let is_ours =
-                ["--on", "--force-data-loss", "--kms", "--passfile", "--extpass", "--keyfile"];
-            if !is_ours.contains(&name) {
+            if FLAGS.contains(&word.as_str()) {
+                call.yes |= word == "--yes";
+                continue;
+            }
+            if !OPTIONS.contains(&name) {
                 call.words.push(word.clone());
                 continue;
             }
@@ -139,7 +162,7 @@ fn confirm_loss(
     operation: &str,
     input: &Value,
     reason: &str,
-    global: &Global,
+    yes: bool,
 ) -> Result<(), Failure> {
     if reason.is_empty() {
         return Err(Failure::new(Kind::Usage, "--force-data-loss needs a reason"));
@@ -148,7 +171,7 @@ fn confirm_loss(
         let what = format!("--force-data-loss does not go with {operation}");
         return Err(Failure::new(Kind::Usage, what));
     }
-    if global.yes {
+    if yes {
         return Ok(());
     }
     let key = input.get("KeyId").and_then(Value::as_str).unwrap_or_default();

@@ -10,6 +10,7 @@ pub mod exit;
 mod fsck;
 mod init;
 mod interrupt;
+pub mod kms;
 mod kms_call;
 mod logging;
 mod ls;

@@ -61,20 +61,6 @@ impl Printer {
         if self.quiet { Ok(()) } else { self.raw(text(report).as_bytes()) }
     }
 
-    /// Prints a JSON value as `aws` does: indented by four.
-    ///
-    /// # Errors
-    /// [`Kind::Other`] if stdout does not take it.
-    pub fn aws_json(self, value: &Value) -> Result<(), Failure> {
-        let mut text = Vec::new();
-        let format = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-        let mut out = serde_json::Serializer::with_formatter(&mut text, format);
-        serde::Serialize::serialize(value, &mut out)
-            .map_err(|error| Failure::new(Kind::Other, error.to_string()))?;
-        text.push(b'\n');
-        self.raw(&text)
-    }
-
     fn json(self, value: &Value) -> Result<(), Failure> {
         self.raw(format!("{value}\n").as_bytes())
     }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::control::report::RotateReport;
-use crate::control::seam::call;
 use crate::control::session::OnProgress;
 use crate::control::{Failure, Kind, RewrapRequest, Session};
 use crate::kms::{
     AliasName, KeyArn, KeyDescription, KeyId, KeyRef, KeyService, Kms, KmsError, PageRequest, Tag,
 };
+use crate::wire;
 
 /// Longest time that `rotate` counts the files that carry older material.
 const COUNT_TIME_MAX: Duration = Duration::from_secs(2);
@@ -95,7 +95,7 @@ pub(crate) fn record_reason(kms: &Kms, key: &KeyArn, reason: &str) -> Result<(),
 
 /// One operation of the KMS as the owner of the key database.
 pub(crate) fn kms_call(kms: &Kms, operation: &str, input: &Value) -> Result<Value, Failure> {
-    Ok(call(kms, kms.principal(), operation, input)?)
+    Ok(wire::call(kms, kms.principal(), operation, input)?)
 }
 
 /// New material for a key; the service's own way for the service's own key.

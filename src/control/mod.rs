@@ -11,7 +11,6 @@ pub(crate) mod keys;
 mod places;
 mod protocol;
 pub mod report;
-pub mod seam;
 mod server;
 mod session;
 mod walks;

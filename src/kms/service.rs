@@ -20,8 +20,8 @@ use crate::kms::rows::{META_AUDIT, META_DATABASE, decode_ring, difference, ring_
 use crate::kms::slot::open_slots;
 use crate::kms::state::check_state;
 use crate::kms::{
-    Argon2Cost, EncryptionContext, KeyArn, KeyId, KeyRef, KmsError, KmsOptions, Op, OpenError,
-    Principal, Timestamp, Unlock,
+    Argon2Cost, EncryptionContext, KeyArn, KeyId, KeyRef, KeyService, KmsError, KmsOptions, Op,
+    OpenError, Principal, Timestamp, Unlock,
 };
 use crate::sync::{Mutex, Rank, RwLock};
 
@@ -130,6 +130,16 @@ impl Kms {
     /// The same service, asked by another principal.
     pub fn caller(&self, principal: Principal) -> Self {
         Self { core: Arc::clone(&self.core), principal: Arc::new(principal) }
+    }
+
+    /// The account root: the owner of the key database.
+    pub fn owner(&self) -> Principal {
+        Principal::clone(&self.core.root)
+    }
+
+    /// The four questions of the filesystem.
+    pub fn as_service(&self) -> Arc<dyn KeyService> {
+        Arc::new(self.as_filesystem())
     }
 
     /// The same service, asked by the account root.
