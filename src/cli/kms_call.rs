@@ -158,12 +158,7 @@ fn only_mount() -> Result<PathBuf, Failure> {
 }
 
 /// A loss of data is confirmed by typing the key's name.
-fn confirm_loss(
-    operation: &str,
-    input: &Value,
-    reason: &str,
-    yes: bool,
-) -> Result<(), Failure> {
+fn confirm_loss(operation: &str, input: &Value, reason: &str, yes: bool) -> Result<(), Failure> {
     if reason.is_empty() {
         return Err(Failure::new(Kind::Usage, "--force-data-loss needs a reason"));
     }

@@ -23,8 +23,8 @@ pub fn run(command: &PolicyCommand, printer: Printer) -> Result<(), Failure> {
             printer.change(&report, |report| {
                 let (dir, alias) = (dir.display(), &report.alias);
                 format!(
-                    "new files below {dir} use {alias}.   Existing files keep their key until \
-                     they are rewrapped.\nnext: kmsfs rewrap {dir}\n"
+                    "new files below {dir} use {alias}.   Existing files keep their key.\n\
+                     next: kmsfs usage {dir}\n"
                 )
             })
         }

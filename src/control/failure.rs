@@ -103,9 +103,15 @@ impl From<KmsError> for Failure {
             format!("{}: {text}", error.exception())
         };
         let failure = Self::new(kind_of_kms(&error), what);
+        let key = match &error {
+            KmsError::Disabled { key } | KmsError::InvalidState { key, .. } => key,
+            _ => "KEY",
+        };
         match error.trouble() {
-            KeyTrouble::Disabled => failure.hint("kmsfs kms enable-key --key-id KEY"),
-            KeyTrouble::Revoked => failure.hint("kmsfs kms cancel-key-deletion --key-id KEY"),
+            KeyTrouble::Disabled => failure.hint(format!("kmsfs kms enable-key --key-id {key}")),
+            KeyTrouble::Revoked => {
+                failure.hint(format!("kmsfs kms cancel-key-deletion --key-id {key}"))
+            }
             KeyTrouble::Denied
             | KeyTrouble::Internal
             | KeyTrouble::Missing
@@ -164,7 +170,7 @@ mod tests {
         let failure = Failure::from(FsError::Key(pending));
         assert_eq!(failure.kind, Kind::KeyPendingDeletion);
         assert_eq!(failure.what, "KMSInvalidStateException: k is pending deletion.");
-        assert!(failure.hint.unwrap().contains("cancel-key-deletion"));
+        assert_eq!(failure.hint.unwrap(), "kmsfs kms cancel-key-deletion --key-id k");
         assert_eq!(Failure::from(KmsError::InvalidCiphertext).what, "InvalidCiphertextException");
     }
 

@@ -93,9 +93,43 @@ pub(crate) fn record_reason(kms: &Kms, key: &KeyArn, reason: &str) -> Result<(),
     Ok(kms.tag_resource(&KeyRef::from(key), &[tag])?)
 }
 
-/// One operation of the KMS as the owner of the key database.
+/// One operation of the KMS as the owner of the key database. Keys may be named by alias, or by a
+/// unique prefix, where AWS takes an id only.
 pub(crate) fn kms_call(kms: &Kms, operation: &str, input: &Value) -> Result<Value, Failure> {
-    Ok(wire::call(kms, kms.principal(), operation, input)?)
+    let input = with_whole_ids(kms, operation, input.clone())?;
+    Ok(wire::call(kms, kms.principal(), operation, &input)?)
+}
+
+/// Operations whose `KeyId` may be an alias. AWS KMS API reference, each operation's `KeyId`.
+const TAKE_ALIASES: &[&str] = &[
+    "Decrypt",
+    "DeriveSharedSecret",
+    "DescribeKey",
+    "Encrypt",
+    "GenerateDataKey",
+    "GenerateDataKeyPair",
+    "GenerateDataKeyPairWithoutPlaintext",
+    "GenerateDataKeyWithoutPlaintext",
+    "GenerateMac",
+    "GetPublicKey",
+    "ReEncrypt",
+    "Sign",
+    "Verify",
+    "VerifyMac",
+];
+
+fn with_whole_ids(kms: &Kms, operation: &str, mut input: Value) -> Result<Value, Failure> {
+    for member in ["KeyId", "TargetKeyId"] {
+        let Some(value) = input.get_mut(member) else { continue };
+        let Some(name) = value.as_str() else { continue };
+        let takes_alias = member == "KeyId" && TAKE_ALIASES.contains(&operation);
+        if !name.starts_with("alias/") {
+            *value = resolve_prefix(kms, name)?.into();
+        } else if let (false, Ok(key)) = (takes_alias, look(kms, &KeyRef::new(name))) {
+            *value = key.arn.key_id().as_str().into();
+        }
+    }
+    Ok(input)
 }
 
 /// New material for a key; the service's own way for the service's own key.
