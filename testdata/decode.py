@@ -35,7 +35,7 @@ FINAL, SPARSE = 1, 1
 
 
 class Wrong(Exception):
-    """Bytes that do not follow the format. `kind` is the name that the vectors use."""
+    """Bytes that do not follow the format. `kind` is the name that the vectors use: testdata/README.md."""
 
     def __init__(self, kind, text=""):
         super().__init__(f"{kind}: {text}" if text else kind)
@@ -54,15 +54,24 @@ def b64url(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
-def unb64url(text):
+def unb64url(text, kind):
     """Section 1: no padding, no other alphabet, unused bits zero."""
-    need(re.fullmatch(rb"[A-Za-z0-9_-]+", text), "BadBase64")
+    need(re.fullmatch(rb"[A-Za-z0-9_-]+", text), kind, "base64url")
     try:
         data = base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
     except binascii.Error:
-        raise Wrong("BadBase64") from None
-    need(b64url(data) == text, "BadBase64", "unused bits are not zero")
+        raise Wrong(kind, "base64url") from None
+    need(b64url(data) == text, kind, "unused bits are not zero")
     return data
+
+
+def exactly(raw, length):
+    need(len(raw) >= length, "Truncated", str(len(raw)))
+    need(len(raw) <= length, "TooLong", str(len(raw)))
+
+
+def known_version(found):
+    need(found == 1, f"UnknownVersion {{ found: {found} }}")
 
 
 # -- section 2: layout ---------------------------------------------------------------------------------
@@ -98,22 +107,35 @@ def is_legal(length):
 # -- section 3: records --------------------------------------------------------------------------------
 
 
-def open_record(content_key, block, record, last, size, sparse):
-    """F-14: the plaintext of one block of a file of `size` bytes whose last block is `last`."""
-    where = f"block {block}"
-    if not any(record):
-        need(sparse and block != last, "Hole", where)
-        return bytes(payload(block))
+def open_record(content_key, block, record):
+    """(plaintext, whether it has FINAL) of a record that is no hole; F-9."""
+    need(len(record) == (PAGE if block else PAGE - HEADER), "Truncated", f"record of {len(record)} bytes")
     length, flags, reserved = struct.unpack_from("<HHI", record, 40)
-    need(reserved == 0 and flags & ~FINAL == 0, "Reserved", where)
-    need(length <= payload(block), "RecordLength", where)
-    need((length == payload(block)) if not flags & FINAL else (length > 0 or block == 0), "RecordLength", where)
-    need(bool(flags & FINAL) == (block == last), "Final", where)
-    need(length == (size - first_offset(last) if block == last else payload(block)), "RecordLength", where)
-    need(not any(record[48 + length :]), "Padding", where)
+    need(reserved == 0 and flags & ~FINAL == 0, "ReservedNotZero", "record")
+    if flags & FINAL:
+        need(length <= payload(block) and (length > 0 or block == 0), "BadRecord", f"length {length}")
+    else:
+        need(length == payload(block), "BadRecord", f"length {length} without FINAL")
     aad = block.to_bytes(8, "little") + record[40:48]
     plain = p.xaes_open(content_key, record[:24], aad, record[24:40], record[48 : 48 + length])
-    need(plain is not None, "Authentication", where)
+    need(plain is not None, "BadTag", "record")
+    need(not any(record[48 + length :]), "BadRecord", "padding")
+    return plain, bool(flags & FINAL)
+
+
+def open_block(content_key, block, record, last, size, sparse):
+    """F-12 and F-14: one block of a file of `size` bytes whose last block is `last`."""
+    if not any(record):
+        need(sparse, "BadRecord", f"block {block}: a hole in a file without SPARSE")
+        need(block != last, "BadRecord", f"block {block}: the last block is a hole")
+        return bytes(payload(block))
+    try:
+        plain, final = open_record(content_key, block, record)
+    except Wrong as wrong:
+        raise Wrong(wrong.kind, f"block {block}: {wrong}") from None
+    need(final == (block == last), "BadRecord", f"block {block}: FINAL is {final}, the last block is {last}")
+    wanted = size - first_offset(last) if block == last else payload(block)
+    need(len(plain) == wanted, "BadRecord", f"block {block} holds {len(plain)} bytes, not {wanted}")
     return plain
 
 
@@ -121,14 +143,14 @@ def open_record(content_key, block, record, last, size, sparse):
 
 
 def parse_prelude(prelude, volume_id):
-    """The file id."""
+    """The file id. F-18 is checked if `volume_id` is given."""
     magic, version, suite, page, header, _generation = struct.unpack_from("<8sHHIII", prelude)
-    need(magic == b"\x89KMSFS\r\n", "Magic")
-    need(version == 1, "Version", str(version))
-    need(suite == 1, "Suite", str(suite))
-    need(page == PAGE and header == HEADER, "Geometry", f"{page}, {header}")
-    need(not any(prelude[56:]), "Reserved", "prelude")
-    need(prelude[24:40] == volume_id, "Volume", prelude[24:40].hex())
+    need(magic == b"\x89KMSFS\r\n", "BadMagic")
+    known_version(version)
+    need(suite == 1, f"UnknownSuite {{ found: {suite} }}")
+    need(page == PAGE and header == HEADER, "BadGeometry", f"{page}, {header}")
+    need(not any(prelude[56:]), "ReservedNotZero", "prelude")
+    need(volume_id in (None, prelude[24:40]), "OtherVolume", prelude[24:40].hex())
     return prelude[40:56]
 
 
@@ -149,15 +171,16 @@ def parse_slot(slot):
     sequence, flags, policy, material, arn_len, wrapped_len, reserved = struct.unpack_from("<QII32sHHI", slot)
     if sequence == 0 or slot[472:480] != p.sha256(slot[:472] + slot[480:])[:8]:
         return "torn"
-    need(reserved == 0 and not any(slot[464:472]), "Reserved", "slot")
-    need(flags & ~SPARSE == 0, "Reserved", "flags of the slot")
-    need(1 <= arn_len <= 152, "ArnLength", str(arn_len))
-    need(1 <= wrapped_len <= 256, "WrappedLength", str(wrapped_len))
-    need(not any(slot[56 + arn_len : 208]) and not any(slot[208 + wrapped_len : 464]), "Padding", "slot")
+    need(reserved == 0 and not any(slot[464:472]), "ReservedNotZero", "slot")
+    need(flags & ~SPARSE == 0, "ReservedNotZero", "flags of the slot")
+    need(1 <= arn_len <= 152, "BadEnvelope", f"ARN of {arn_len} bytes")
+    need(1 <= wrapped_len <= 256, "BadEnvelope", f"wrapped data key of {wrapped_len} bytes")
+    padding = slot[56 + arn_len : 208] + slot[208 + wrapped_len : 464]
+    need(not any(padding), "ReservedNotZero", "padding of the slot")
     try:
         arn = slot[56 : 56 + arn_len].decode()
     except UnicodeDecodeError:
-        raise Wrong("Utf8", "key ARN") from None
+        raise Wrong("BadEnvelope", "key ARN is no text") from None
     wrapped = slot[208 : 208 + wrapped_len]
     return Envelope(sequence, bool(flags & SPARSE), policy, material, arn, wrapped)
 
@@ -174,16 +197,16 @@ class Header:
         for at, slot in zip((512, 1024), self.slots, strict=True):
             if isinstance(slot, Envelope):
                 tag = p.hmac(header_key, self.raw[:PRELUDE] + self.raw[at : at + 472])
-                current = slot is self.envelope
-                need(p.same(tag, self.raw[at + 480 : at + 512]), "HeaderTag", "current slot" if current else "older slot")
+                which = "current slot" if slot is self.envelope else "older slot"
+                need(p.same(tag, self.raw[at + 480 : at + 512]), "BadTag", which)
 
 
 def parse_header(raw, volume_id):
-    need(len(raw) == HEADER, "Length", str(len(raw)))
+    need(len(raw) >= HEADER, "Truncated", str(len(raw)))
     file_id = parse_prelude(raw[:PRELUDE], volume_id)
     slots = [parse_slot(raw[512:1024]), parse_slot(raw[1024:1536])]
     valid = [s for s in slots if isinstance(s, Envelope)]
-    need(valid, "NoEnvelope", f"slot A {slots[0]}, slot B {slots[1]}")
+    need(valid, "TornSlots", f"slot A {slots[0]}, slot B {slots[1]}")
     return Header(file_id, max(valid, key=lambda s: s.sequence), slots, raw)  # max keeps A when equal: F-16
 
 
@@ -199,41 +222,43 @@ FIELDS = {
 
 
 def hex_field(text, digits, what):
-    need(isinstance(text, str) and re.fullmatch(f"[0-9a-f]{{{digits}}}", text), "Field", what)
+    need(isinstance(text, str) and re.fullmatch(f"[0-9a-f]{{{digits}}}", text), "BadText", what)
     return bytes.fromhex(text)
 
 
 def parse_config(raw):
     """The parsed volume.toml, not yet verified (F-25), and the bytes that the code covers."""
-    need(len(raw) <= 262144, "Length", "volume.toml")
+    need(len(raw) <= 262144, "TooLong", "volume.toml")
     end = re.search(rb'(?<=\n)mac = "([0-9a-f]{64})"\n\Z', raw)
+    need(end, "Truncated", "the last line")
     try:
         config = tomllib.loads(raw.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise Wrong("Toml", str(error)) from None
-    need(config.get("format") == 1 and type(config["format"]) is int, "Version", str(config.get("format")))
-    need(end, "Mac", "the last line")
+        raise Wrong("BadText", str(error)) from None
+    need(type(config.get("format")) is int, "BadText", "format")
+    known_version(config["format"])
     parts = [("", config)] + [(k, config.get(k, {})) for k in ("kms", "volume_key", "authentication")]
     for name, part in parts + [("policies", row) for row in config.get("policies", [])]:
-        need(set(part) <= FIELDS[name], "Field", f"[{name}] {sorted(set(part) - FIELDS[name])}")
-    need(config.get("suite") == "XAES-256-GCM", "Suite", str(config.get("suite")))
-    need(isinstance(config.get("created"), str), "Field", "created")
+        need(set(part) <= FIELDS[name], "BadText", f"[{name}] {sorted(set(part) - FIELDS[name])}")
+    need(isinstance(config.get("suite"), str), "BadText", "suite")
+    need(config["suite"] == "XAES-256-GCM", "UnknownSuite { found: 0 }", config["suite"])
+    need(isinstance(config.get("created"), str), "BadText", "created")
     kms, key = config.get("kms", {}), config.get("volume_key", {})
-    need(kms.get("place") in ("embedded", "directory"), "Field", "place")
-    need((kms["place"] == "directory") == ("path" in kms), "Field", "path")
-    need(isinstance(key.get("key_arn"), str), "Field", "key_arn")
+    need(kms.get("place") in ("embedded", "directory"), "BadText", "place")
+    need((kms["place"] == "directory") == ("path" in kms), "BadText", "path")
+    need(isinstance(key.get("key_arn"), str), "BadText", "key_arn")
     config["id"] = hex_field(config.get("volume"), 32, "volume")
     config["material"] = hex_field(key.get("material", "0" * 64), 64, "material")
     try:
         config["wrapped"] = base64.b64decode(key.get("wrapped", "").encode(), validate=True)
     except binascii.Error:
-        raise Wrong("Field", "wrapped") from None
+        raise Wrong("BadText", "wrapped") from None
     policies = {}
     for row in config.get("policies", []):
-        need(type(row.get("number")) is int and 0 <= row["number"] < 2**32, "Field", "number")
-        need(isinstance(row.get("alias"), str) and row["number"] not in policies, "Field", "policies")
+        need(type(row.get("number")) is int and 0 <= row["number"] < 2**32, "BadText", "number")
+        need(isinstance(row.get("alias"), str) and row["number"] not in policies, "BadText", "policies")
         policies[row["number"]] = row["alias"]
-    need(0 in policies, "Field", "policy 0")
+    need(0 in policies, "BadText", "policy 0")
     config["table"] = policies
     return config, raw[: end.start()], bytes.fromhex(end.group(1).decode())
 
@@ -251,25 +276,26 @@ def open_name(names_key, directory_id, lower, sidecar):
     if lower.startswith(b"L."):
         sealed = sidecar(lower + b".name")
         need(sealed is not None, "SidecarMissing")
-        need(192 <= len(sealed) <= 271, "SidecarLength", str(len(sealed)))
-        need(lower == b"L." + b64url(p.sha256(sealed)), "SidecarDigest")
+        need(len(sealed) <= 271, "TooLong", f"sidecar of {len(sealed)} bytes")
+        need(len(sealed) >= 192, "BadName", f"sidecar of {len(sealed)} bytes")
+        need(lower == b"L." + b64url(p.sha256(sealed)), "BadName", "digest of the sidecar")
     else:
-        sealed = unb64url(lower)
+        sealed = unb64url(lower, "BadName")
     plain = p.siv_open(names_key, directory_id, sealed)
-    need(plain is not None, "Authentication", "name")
-    need(is_plain_name(plain), "PlainName")
+    need(plain is not None, "BadTag", "name")
+    need(is_plain_name(plain), "BadName", "not a file name")
     return plain
 
 
 def parse_marker(raw, markers_key, volume_id):
     """Section 6.3: (directory id, key policy)."""
-    need(len(raw) == 96, "Length", str(len(raw)))
+    exactly(raw, 96)
     magic, version, reserved, policy = struct.unpack_from("<8sHHI", raw)
-    need(magic == b"KMSFSDIR", "Magic")
-    need(version == 1, "Version", str(version))
-    need(reserved == 0 and not any(raw[48:64]), "Reserved")
-    need(p.same(p.hmac(markers_key, raw[:64]), raw[64:]), "Authentication", "marker")
-    need(raw[16:32] == volume_id, "Volume", raw[16:32].hex())
+    need(magic == b"KMSFSDIR", "BadMagic")
+    known_version(version)
+    need(p.same(p.hmac(markers_key, raw[:64]), raw[64:]), "BadTag", "marker")
+    need(reserved == 0 and not any(raw[48:64]), "ReservedNotZero", "marker")
+    need(raw[16:32] == volume_id, "BadTag", f"marker of volume {raw[16:32].hex()}")
     return raw[32:48], policy
 
 
@@ -277,48 +303,48 @@ def open_symlink(symlinks_key, text, external):
     """Section 7: the target. `external` is called with the hex of an id."""
     if text.startswith(b"@"):
         match = re.fullmatch(rb"@([0-9a-f]{32})\.([1-9][0-9]{0,3})", text)
-        need(match and int(match.group(2)) <= 4095, "SymlinkText")
+        need(match and int(match.group(2)) <= 4095, "BadText", "symlink")
         sealed = external(match.group(1))
         need(sealed is not None, "SymlinkMissing", match.group(1).decode())
         aad = b"kmsfs v1 symlink external" + bytes.fromhex(match.group(1).decode())
     else:
-        sealed, aad = unb64url(text), b"kmsfs v1 symlink inline"
+        sealed, aad = unb64url(text, "BadText"), b"kmsfs v1 symlink inline"
     target = p.short_open(symlinks_key, aad, sealed)
-    need(target is not None, "Authentication", "symlink target")
-    need(1 <= len(target) <= 4095 and b"\0" not in target, "SymlinkTarget")
+    need(target is not None, "BadTag", "symlink target")
+    need(1 <= len(target) <= 4095 and b"\0" not in target, "BadText", "symlink target")
     return target
 
 
 def open_xattr(names_key, values_key, owner, lower, raw):
     """Section 8: (plain name, value)."""
-    need(len(raw) >= 2, "Length", "attribute")
+    need(len(raw) >= 2, "Truncated", "attribute")
     text, length = lower.removeprefix(b"user.kmsfs."), int.from_bytes(raw[:2], "little")
+    need(len(raw) >= 2 + length, "Truncated", "attribute")
     if text.startswith(b"L."):
         sealed, rest = raw[2 : 2 + length], raw[2 + length :]
-        need(len(sealed) == length, "Length", "attribute")
-        need(text == b"L." + b64url(p.sha256(sealed)), "XattrDigest")
-        need(len(b"user.kmsfs." + b64url(sealed)) > 255, "XattrForm")
+        need(text == b"L." + b64url(p.sha256(sealed)), "BadName", "digest of the attribute")
+        need(len(b"user.kmsfs." + b64url(sealed)) > 255, "BadName", "fits the short form")
     else:
-        sealed, rest = unb64url(text), raw[2:]
-        need(length == 0, "XattrForm")
+        sealed, rest = unb64url(text, "BadName"), raw[2:]
+        need(length == 0, "BadName", "the short form has a stored name")
     name = p.siv_open(names_key, b"kmsfs v1 xattr name", sealed)
-    need(name is not None, "Authentication", "attribute name")
+    need(name is not None, "BadTag", "attribute name")
     value = p.short_open(values_key, owner + sealed, rest)
-    need(value is not None, "Authentication", "attribute value")
-    need(len(name) <= 250 and b"\0" not in name, "XattrName")
+    need(value is not None, "BadTag", "attribute value")
+    need(len(name) <= 250 and b"\0" not in name, "BadName", "not an attribute name")
     return b"user." + name, value
 
 
 def parse_state(raw, checkpoint_key):
     """Section 9: (clean, seconds, nanoseconds)."""
-    need(len(raw) == 64, "Length", str(len(raw)))
+    exactly(raw, 64)
     magic, version, clean, r1, seconds, nanos, r2 = struct.unpack_from("<8sHB5sqII", raw)
-    need(magic == b"KMSFSTAT", "Magic")
-    need(version == 1, "Version", str(version))
-    need(not any(r1) and r2 == 0, "Reserved")
-    need(clean in (0, 1), "State", f"clean {clean}")
-    need(nanos < 10**9, "State", f"nanoseconds {nanos}")
-    need(p.same(p.hmac(checkpoint_key, raw[:32]), raw[32:]), "Authentication", "state")
+    need(magic == b"KMSFSTAT", "BadMagic")
+    known_version(version)
+    need(p.same(p.hmac(checkpoint_key, raw[:32]), raw[32:]), "BadTag", "state")
+    need(clean in (0, 1), "BadRecord", f"clean {clean}")
+    need(not any(r1) and r2 == 0, "ReservedNotZero", "state")
+    need(nanos < 10**9, "BadRecord", f"nanoseconds {nanos}")
     return bool(clean), seconds, nanos
 
 
@@ -333,7 +359,7 @@ class Volume:
             self.config, covered, mac = parse_config(file.read())
         self.id = self.config["id"]
         self.keys = p.volume_keys(volume_key(self.config), self.id)
-        need(p.same(p.hmac(self.keys["config"], covered), mac), "Mac", "volume.toml")
+        need(p.same(p.hmac(self.keys["config"], covered), mac), "BadTag", "volume.toml")
         try:
             clean = parse_state(self.read(b"/.kmsfs/state") or b"", self.keys["checkpoint"])[0]
         except Wrong as wrong:
@@ -399,7 +425,7 @@ class Volume:
         return header, keys
 
     def file(self, lower, plain, length):
-        need(is_legal(length), "LowerLength", str(length))
+        need(is_legal(length), "BadLength", str(length))
         out = {"kind": "file", "size": plain_size(length), "header": None, "xattrs": {}}
         digest = hashlib.sha256()
         if length:
@@ -419,7 +445,7 @@ class Volume:
             file.seek(HEADER)
             for block in range(last + 1):
                 record = file.read(PAGE if block else PAGE - HEADER)
-                yield open_record(keys["content"], block, record, last, size, header.envelope.sparse)
+                yield open_block(keys["content"], block, record, last, size, header.envelope.sparse)
             need(not any(file.read()), "Tail", "bytes after the last page")  # F-8
 
     def xattrs(self, lower, plain, owner, key):
