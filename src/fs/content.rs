@@ -81,10 +81,10 @@ impl View<'_> {
         })
     }
 
-    /// Whether all pages from a block on are a hole that need not be read to be known. Asked of files
-    /// that may have holes only.
+    /// Whether all pages from a block on are a hole that need not be read to be known. Asked of sparse
+    /// files only.
     fn lies_in_hole(&self, first: BlockNo, behind: LowerOffset) -> Result<bool, FsError> {
-        if first.0 == 0 || !(self.sparse || self.gaps.contains(first)) {
+        if first.0 == 0 || !self.sparse {
             return Ok(false);
         }
         Ok(self.file.next_data(page_at(first))?.is_none_or(|data| data >= behind))
