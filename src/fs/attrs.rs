@@ -139,11 +139,12 @@ impl Volume {
     }
 
     fn chmod(&self, node: &Arc<Node>, mode: u32) -> Result<(), FsError> {
-        Ok(match node.place() {
+        let _: () = match node.place() {
             Place::Root => self.root_pin.chmod(mode)?,
             Place::Named { parent, name } => self.dir_of(&parent)?.chmod(&name, mode)?,
             Place::Pinned(pinned) => pinned.chmod(mode)?,
-        })
+        };
+        Ok(())
     }
 
     pub(super) fn set_times(
@@ -152,13 +153,14 @@ impl Volume {
         atime: Option<TimeSpec>,
         mtime: Option<TimeSpec>,
     ) -> Result<(), FsError> {
-        Ok(match node.place() {
+        let _: () = match node.place() {
             Place::Root => self.root_pin.set_times(atime, mtime)?,
             Place::Named { parent, name } => {
                 self.dir_of(&parent)?.set_times(&name, atime, mtime)?;
             }
             Place::Pinned(pinned) => pinned.set_times(atime, mtime)?,
-        })
+        };
+        Ok(())
     }
 
     /// Numbers of the lower filesystem.

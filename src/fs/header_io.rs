@@ -82,7 +82,7 @@ impl HeaderState {
         }
         let (slot, envelope) = header.current();
         let envelope = envelope.clone();
-        Ok((Self { prelude: header.prelude.clone(), envelope, slot, synced: true }, header))
+        Ok((Self { prelude: header.prelude, envelope, slot, synced: true }, header))
     }
 
     /// The header of a new file, and its bytes: the first envelope lies in slot A, slot B is empty.
@@ -131,7 +131,7 @@ impl HeaderState {
             .map_err(|_| FsError::Bug("envelope does not fit its slot"))?;
         let spare = self.slot.other();
         file.write_at(spare.offset(), &bytes)?;
-        *self = Self { prelude: self.prelude.clone(), envelope, slot: spare, synced: false };
+        *self = Self { prelude: self.prelude, envelope, slot: spare, synced: false };
         Ok(())
     }
 

@@ -77,7 +77,7 @@ impl Node {
 
     /// Directory id and key policy, if they were read.
     pub fn marker(&self) -> Option<DirMarker> {
-        self.marker.read().clone()
+        *self.marker.read()
     }
 
     /// Keeps the marker that lies on disk now.

@@ -9,6 +9,10 @@ use crate::fs::{Attr, DirEntry, FsError, NodeId, Volume};
 use crate::lower::NodeKind;
 use crate::name::LowerName;
 
+/// Is given an entry, and its lower name unless it is `.` or `..`.
+pub(super) type EntryVisitor<'a> =
+    dyn FnMut(DirEntry, Option<&LowerName>) -> Result<ControlFlow<()>, FsError> + 'a;
+
 /// Bytes of lower entries that are read at once.
 const BUFFER_LEN: usize = 32 * 1024;
 
@@ -69,7 +73,7 @@ impl Volume {
         &self,
         node: &Arc<Node>,
         cookie: u64,
-        visit: &mut dyn FnMut(DirEntry, Option<&LowerName>) -> Result<ControlFlow<()>, FsError>,
+        visit: &mut EntryVisitor<'_>,
     ) -> Result<(), FsError> {
         let dir = match self.dir_of(node) {
             // Removed while it is open: nothing is in it any more.

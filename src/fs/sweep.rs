@@ -202,7 +202,7 @@ impl Volume {
         progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<Usage, FsError> {
         let mut usage = Usage::default();
-        let mut rows: BTreeMap<(String, Option<[u8; 32]>), (u64, u64)> = BTreeMap::new();
+        let mut rows: BTreeMap<WrappedBy, (u64, u64)> = BTreeMap::new();
         let mut seen = 0;
         let root = Arc::clone(self.nodes.root());
         self.walk(
@@ -282,6 +282,9 @@ impl Volume {
         }
     }
 }
+
+/// Key ARN and material id.
+type WrappedBy = (String, Option<[u8; 32]>);
 
 struct Sweep<'a> {
     options: &'a RewrapOptions,

@@ -98,7 +98,7 @@ impl Volume {
             return Ok(marker);
         }
         let marker = self.load_marker(&*self.dir_of(node)?)?;
-        node.set_marker(marker.clone());
+        node.set_marker(marker);
         Ok(marker)
     }
 

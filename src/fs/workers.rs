@@ -29,9 +29,9 @@ impl Workers {
     pub fn start(volume: &Arc<Volume>) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut workers = Self { stop: Arc::clone(&stop), threads: Vec::new() };
-        for (name, work) in
-            [("rewrap", rewrap as fn(&Volume, &AtomicBool)), ("checkpoint", checkpoint)]
-        {
+        let tasks: [(&str, fn(&Volume, &AtomicBool)); 2] =
+            [("rewrap", rewrap), ("checkpoint", checkpoint)];
+        for (name, work) in tasks {
             let (volume, stop) = (Arc::clone(volume), Arc::clone(&stop));
             let thread = std::thread::Builder::new()
                 .name(name.to_owned())

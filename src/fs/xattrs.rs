@@ -113,11 +113,12 @@ impl Volume {
             }
             false => name,
         };
-        Ok(match node.place() {
+        let _: () = match node.place() {
             Place::Root => self.root_pin.remove_xattr(lower)?,
             Place::Named { parent, name } => self.dir_of(&parent)?.remove_xattr(&name, lower)?,
             Place::Pinned(pinned) => pinned.remove_xattr(lower)?,
-        })
+        };
+        Ok(())
     }
 
     /// Whether a file has attributes whose values need its data key.
@@ -155,13 +156,14 @@ impl Volume {
         value: &[u8],
         how: XattrFlags,
     ) -> Result<(), FsError> {
-        Ok(match node.place() {
+        let _: () = match node.place() {
             Place::Root => self.root_pin.set_xattr(name, value, how)?,
             Place::Named { parent, name: entry } => {
                 self.dir_of(&parent)?.set_xattr(&entry, name, value, how)?;
             }
             Place::Pinned(pinned) => pinned.set_xattr(name, value, how)?,
-        })
+        };
+        Ok(())
     }
 
     fn load_xattr(&self, node: &Arc<Node>, name: &[u8]) -> Result<Vec<u8>, FsError> {

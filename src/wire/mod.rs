@@ -58,23 +58,31 @@ pub fn call(
         Op::RotateKeyOnDemand => rotation::rotate_key_on_demand(&kms, &input),
         Op::ListKeyRotations => rotation::list_key_rotations(&kms, &input),
         // The service's own acts are no operations of the API.
-        Op::DeleteKey | Op::RotateKey => Err(unknown()),
-        Op::CreateGrant
+        Op::DeleteKey | Op::DeletionDue | Op::RotateKey => Err(unknown()),
+        Op::ConnectCustomKeyStore
+        | Op::CreateCustomKeyStore
+        | Op::CreateGrant
         | Op::Decapsulate
+        | Op::DeleteCustomKeyStore
         | Op::DeleteImportedKeyMaterial
         | Op::DeriveSharedSecret
+        | Op::DescribeCustomKeyStores
+        | Op::DisconnectCustomKeyStore
         | Op::Encapsulate
         | Op::GenerateDataKeyPair
         | Op::GenerateDataKeyPairWithoutPlaintext
         | Op::GenerateMac
+        | Op::GetKeyLastUsage
         | Op::GetParametersForImport
         | Op::GetPublicKey
         | Op::ImportKeyMaterial
         | Op::ListGrants
+        | Op::ListRetirableGrants
         | Op::ReplicateKey
         | Op::RetireGrant
         | Op::RevokeGrant
         | Op::Sign
+        | Op::UpdateCustomKeyStore
         | Op::UpdatePrimaryRegion
         | Op::Verify
         | Op::VerifyMac => Err(KmsError::UnsupportedOperation {
