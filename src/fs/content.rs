@@ -154,7 +154,8 @@ impl View<'_> {
         let from = if header.is_some() { LowerOffset(0) } else { record_at(first) };
         let len = usize_of(page_at(BlockNo(last.0 + 1)).0 - from.0)?;
         let count = usize_of(last.0 - first.0 + 1)?;
-        let new_last = last_block(size);
+        // An empty file that has a header carries FINAL in an empty block 0.
+        let new_last = last_block(size).unwrap_or(BlockNo(0));
         with_buffer(len + count * N2_LEN, |buffer| {
             let (lower, nonces) = buffer.split_at_mut(len);
             random.fill(nonces);
@@ -168,7 +169,7 @@ impl View<'_> {
                 let block = BlockNo(no);
                 let (page, behind) = rest.split_at_mut(record_len(block));
                 rest = behind;
-                let is_last = new_last == Some(block);
+                let is_last = new_last == block;
                 let position = if is_last { Position::Final } else { Position::Middle };
                 let start = block_start(block).0;
                 let new_len = usize_of(size.0.saturating_sub(start))?.min(payload_len(block));

@@ -61,7 +61,8 @@ impl OpenNodes {
 
     /// Numbers of nodes with descriptors and with keys.
     pub fn counts(&self) -> (usize, usize) {
-        (self.descriptors.lock().len(), self.keys.lock().len())
+        let descriptors = self.descriptors.lock().len();
+        (descriptors, self.keys.lock().len())
     }
 }
 

@@ -4,7 +4,7 @@
 //! them, and starts again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::format::ids::FileId;
 use crate::format::layout::{HEADER_LEN, plain_len};
@@ -51,6 +51,10 @@ pub struct FileNode {
     pub(super) header: Mutex<Option<HeaderState>>,
     /// Keys were loaded since somebody last asked.
     freshly_loaded: AtomicBool,
+    /// Counts growths, and openings: what was grown before is not known to be durable.
+    growths: AtomicU64,
+    /// The growths that are known to be durable.
+    durable_growths: AtomicU64,
 }
 
 /// What an operation needs besides the node.
@@ -78,6 +82,8 @@ impl Default for FileNode {
             content: RwLock::new(Rank::Content, content),
             header: Mutex::new(Rank::Header, None),
             freshly_loaded: AtomicBool::new(false),
+            growths: AtomicU64::new(1),
+            durable_growths: AtomicU64::new(0),
         }
     }
 }
@@ -209,6 +215,7 @@ impl FileNode {
         content.size = plain_len(env.file.len()?);
         content.sparse = state.envelope.sparse;
         *self.header.lock() = Some(state);
+        self.grown();
         self.freshly_loaded.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -275,7 +282,10 @@ impl FileNode {
             return Ok(());
         }
         let mut content = self.content.write();
-        self.mark_sparse(&mut content, env)
+        match content.gaps.is_empty() {
+            true => Ok(()),
+            false => self.mark_sparse(&mut content, env),
+        }
     }
 
     /// Keeps the number of untold holes bounded.
@@ -290,11 +300,32 @@ impl FileNode {
         Ok(())
     }
 
+    /// The file has grown: where it ends now is not durable.
+    pub(super) fn grown(&self) {
+        self.growths.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Makes holes possible. Before one is made in front of the last block, that block and the length
+    /// must be durable: a recovery that finds a hole and no end behind it takes the hole for a growth
+    /// that never reached the disk. And the envelope must tell of it.
+    pub(super) fn prepare_holes(
+        &self,
+        content: &mut Content,
+        env: &FileEnv<'_>,
+    ) -> Result<(), FsError> {
+        let growths = self.growths.load(Ordering::Acquire);
+        if self.durable_growths.load(Ordering::Acquire) < growths {
+            env.file.sync(SyncScope::Data)?;
+            self.durable_growths.fetch_max(growths, Ordering::AcqRel);
+        }
+        self.mark_sparse(content, env)
+    }
+
     fn mark_sparse(&self, content: &mut Content, env: &FileEnv<'_>) -> Result<(), FsError> {
         let Stage::Open(keys) = &content.stage else {
             return Ok(());
         };
-        if !content.sparse && !content.gaps.is_empty() {
+        if !content.sparse {
             let mut header = self.header.lock();
             let state = header.as_mut().ok_or(FsError::Bug("open file without a header"))?;
             let mut envelope = state.envelope.clone();
@@ -313,7 +344,9 @@ impl FileNode {
     pub fn sync(&self, env: &FileEnv<'_>, scope: SyncScope) -> Result<(), FsError> {
         self.tell_holes(env)?;
         let sequence = self.header.lock().as_ref().map(|state| state.envelope.sequence);
+        let growths = self.growths.load(Ordering::Acquire);
         env.file.sync(scope)?;
+        self.durable_growths.fetch_max(growths, Ordering::AcqRel);
         let mut header = self.header.lock();
         if let Some(state) = header.as_mut().filter(|s| Some(s.envelope.sequence) == sequence) {
             state.synced = true;

@@ -100,7 +100,8 @@ impl Volume {
         self.with_file(&node, |env| node.file.seek(env, at, to))
     }
 
-    /// Copies a range between two files, each under its own key; may copy less than asked for.
+    /// Copies a range between two files, each under its own key; may copy less than asked for. A
+    /// hole stays a hole.
     ///
     /// # Errors
     /// `FsError::Key`, `FsError::Corrupt`, `FsError::Lower`.
@@ -112,6 +113,10 @@ impl Volume {
         to_at: u64,
         len: u64,
     ) -> Result<u64, FsError> {
+        let hole = self.hole_at(from, at)?.min(len);
+        if hole > 0 {
+            return self.copy_hole(to, to_at, hole);
+        }
         let part = usize::try_from(len.min(COPY_LEN_MAX)).map_err(|_| FsError::Unsupported)?;
         let mut data = Vec::new();
         let got = self.read(from, at, part, &mut data)?;
@@ -121,5 +126,26 @@ impl Volume {
             }
             _ => Ok(0),
         }
+    }
+
+    /// Length of the hole that begins at `at`; 0 if there is data.
+    fn hole_at(&self, node: NodeId, at: u64) -> Result<u64, FsError> {
+        match self.seek(node, at, SeekTo::Data) {
+            Ok(data) => Ok(data.saturating_sub(at)),
+            Err(FsError::Errno(libc::ENXIO)) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn copy_hole(&self, to: NodeId, at: u64, len: u64) -> Result<u64, FsError> {
+        let node = self.nodes.find(to)?;
+        let end = at.checked_add(len).ok_or(FsError::Errno(libc::EFBIG))?;
+        self.with_file_mut(&node, |env| {
+            node.file.punch(env, PlainOffset(at), len)?;
+            if node.file.size(env)?.0 < end {
+                node.file.set_size(env, PlainLen(end), EmptyHeader::Keep)?;
+            }
+            Ok(len)
+        })
     }
 }

@@ -4,6 +4,7 @@
 //! length, so that a shrink that fails has changed nothing. Every state in between is the old file,
 //! the new file, or one that recovery turns into one of them (docs/FORMAT.md, "Crash contract").
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::format::layout::{
@@ -14,7 +15,7 @@ use crate::fs::FsError;
 use crate::fs::content::{Change, Trust, View, u64_of, usize_of};
 use crate::fs::file::{Content, FileEnv, FileNode, Header, Stage};
 use crate::fs::header_io::OpenKeys;
-use crate::lower::{LowerError, LowerFile};
+use crate::lower::{LowerError, LowerFile, SyncScope};
 use crate::units::{BlockNo, LowerLen, LowerOffset, PlainLen, PlainOffset};
 
 /// What becomes of the header of a file that is cut down to nothing.
@@ -41,6 +42,7 @@ impl FileNode {
                 return content.overwrite(env, keys, at, data);
             }
             let old = content.size;
+            self.grown();
             content.grow(env, header, keys, PlainLen(end), at, data).inspect_err(|_| {
                 content.undo_growth(env, header, keys, old);
             })?;
@@ -77,6 +79,7 @@ impl FileNode {
             if size <= old {
                 return content.shrink(env, keys, size);
             }
+            self.grown();
             content.grow(env, header, keys, size, PlainOffset(size.0), &[]).inspect_err(|_| {
                 content.undo_growth(env, header, keys, old);
             })?;
@@ -93,13 +96,19 @@ impl FileNode {
         if self.is_empty(env)? {
             return Ok(());
         }
-        self.with_content_mut(env, |content, _, keys| {
-            let end = (at.0 + len).min(content.size.0);
-            if at.0 >= end {
-                return Ok(());
+        self.with_content_mut(env, |content, header, keys| {
+            if header.bytes.is_some() {
+                // Cut down to nothing meanwhile; the header that was made for it has to be written.
+                return content.write_empty(env, header, keys);
             }
-            content.punch(env, keys, at.0, end)?;
-            self.bound_gaps(content, env)
+            let end = (at.0 + len).min(content.size.0);
+            match content.whole_blocks(at.0, end)? {
+                None => content.write_zeros(env, keys, at.0, end),
+                Some(whole) => {
+                    self.prepare_holes(content, env)?;
+                    content.punch(env, keys, at.0..end, whole)
+                }
+            }
         })
     }
 }
@@ -245,39 +254,46 @@ impl Content {
         view.read(start, kept)?;
         let change = Change { first: last, last, size, at: start, data: kept, header: None };
         view.write(&change, env.data_keys.random())?;
+        if self.sparse {
+            // This block may be a hole on disk. Were the length cut before it is none, a recovery
+            // would take it for a growth that never reached the disk.
+            env.file.sync(SyncScope::Data)?;
+        }
         cut(env.file, size)?;
         self.gaps.remove(last, BlockNo(u64::MAX));
         self.size = size;
         Ok(())
     }
 
-    /// Makes `at..end` zeros: whole blocks become holes, the rest is overwritten.
+    /// The blocks that `at..end` covers whole, less the last of the file, which carries FINAL and
+    /// stays a record.
+    fn whole_blocks(&self, at: u64, end: u64) -> Result<Option<Range<BlockNo>>, FsError> {
+        if at >= end {
+            return Ok(None);
+        }
+        let last = last_block(self.size).ok_or(FsError::Bug("punching an empty file"))?;
+        let (first, skip) = block_of(PlainOffset(at));
+        let first = if skip == 0 { first } else { BlockNo(first.0 + 1) };
+        let behind = block_of(PlainOffset(end)).0.min(last);
+        Ok((first < behind).then_some(first..behind))
+    }
+
+    /// Makes `range` zeros: `whole` blocks become holes, the rest is overwritten.
     fn punch(
         &mut self,
         env: &FileEnv<'_>,
         keys: &OpenKeys,
-        at: u64,
-        end: u64,
+        range: Range<u64>,
+        whole: Range<BlockNo>,
     ) -> Result<(), FsError> {
-        let last = last_block(self.size).ok_or(FsError::Bug("punching an empty file"))?;
-        let (first, skip) = block_of(PlainOffset(at));
-        let first_whole = if skip == 0 { first } else { BlockNo(first.0 + 1) };
-        // The last block stays a record: it carries FINAL.
-        let behind_whole = block_of(PlainOffset(end)).0.min(last);
-        if first_whole >= behind_whole {
-            return self.write_zeros(env, keys, at, end);
-        }
-        self.write_zeros(env, keys, at, block_start(first_whole).0)?;
-        self.write_zeros(env, keys, block_start(behind_whole).0, end)?;
-        if !self.sparse {
-            self.gaps.add(first_whole, behind_whole);
-        }
-        let mut from = first_whole;
+        self.write_zeros(env, keys, range.start, block_start(whole.start).0)?;
+        self.write_zeros(env, keys, block_start(whole.end).0, range.end)?;
+        let mut from = whole.start;
         if from.0 == 0 {
             env.file.write_at(record_at(from), &[0; PAGE_LEN][..record_len(from)])?;
             from = BlockNo(1);
         }
-        let len = page_at(behind_whole).0 - page_at(from).0;
+        let len = page_at(whole.end).0 - page_at(from).0;
         match len {
             0 => Ok(()),
             len => punch_pages(env, page_at(from), len),

@@ -325,6 +325,7 @@ impl KeyService for Kms {
         key: &KeyRef,
         context: &EncryptionContext,
     ) -> Result<GeneratedKey, KmsError> {
+        self.ensure_filesystem_key(key)?;
         let params = Params::Use(UseParams {
             key: Some(key.as_str().to_owned()),
             context: context.clone(),
@@ -384,6 +385,7 @@ impl KeyService for Kms {
     }
 
     fn describe_key(&self, key: &KeyRef) -> Result<KeyDescription, KmsError> {
+        self.ensure_filesystem_key(key)?;
         // Asked at every open of a file: a look at the ring, and no call of the API that would be
         // recorded.
         let find = || {

@@ -69,20 +69,34 @@ impl Kms {
         })
     }
 
-    /// Carries out a deletion that is due, or notes that it is: only one that was seen to be due for
-    /// [`crate::kms::KmsOptions::deletion_confirm`] is carried out.
+    /// Carries out a deletion that is due and was seen to be due for
+    /// [`crate::kms::KmsOptions::deletion_confirm`].
     pub(crate) fn delete_if_due(&self, id: &KeyId) -> Result<(), KmsError> {
         let params = as_map(json!({"keyId": id.as_str()}));
         self.as_itself().change(Op::DeleteKey, params, |draft| {
             let (now, confirm) = (draft.now, draft.kms.options.deletion_confirm);
-            let key = draft.admit_id(id)?;
-            let Some(deletion) = key.deletion.as_mut() else { return Ok(()) };
-            if deletion.is_confirmed(now, confirm) {
-                draft.ring.remove_key(id);
-            } else {
-                deletion.seen_due = (deletion.at <= now).then_some(now);
+            let deletion = draft.admit_id(id)?.deletion;
+            if !deletion.is_some_and(|deletion| deletion.is_confirmed(now, confirm)) {
+                return Err(not_due(id));
             }
+            draft.ring.remove_key(id);
             Ok(())
         })
     }
+
+    /// Notes that a window has ended; or forgets it, if the clock has gone back since.
+    pub(crate) fn note_deletion(&self, id: &KeyId) -> Result<(), KmsError> {
+        let params = as_map(json!({"keyId": id.as_str()}));
+        self.as_itself().change(Op::DeletionDue, params, |draft| {
+            let now = draft.now;
+            let deletion = draft.admit_id(id)?.deletion.as_mut().ok_or_else(|| not_due(id))?;
+            deletion.seen_due = (deletion.at <= now).then_some(now);
+            Ok(())
+        })
+    }
+}
+
+/// The error for an act of the service that another process has done, or undone, already.
+pub(crate) fn not_due(id: &KeyId) -> KmsError {
+    KmsError::Conflict { message: format!("nothing is due for key {id}") }
 }

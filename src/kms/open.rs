@@ -129,7 +129,7 @@ pub(crate) fn create_database(
     unlock: &Unlock,
     cost: Argon2Cost,
     options: &KmsOptions,
-) -> Result<(), OpenError> {
+) -> Result<RootKey, OpenError> {
     check_options(options)?;
     let path = dir.join(DATABASE_NAME);
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
@@ -162,7 +162,8 @@ pub(crate) fn create_database(
     });
     std::fs::remove_file(&draft)?;
     linked?;
-    Ok(File::open(dir)?.sync_all()?)
+    File::open(dir)?.sync_all()?;
+    Ok(root)
 }
 
 fn check_options(options: &KmsOptions) -> Result<(), OpenError> {

@@ -44,7 +44,7 @@ pub enum NamedBy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyChange {
     /// The key.
-    pub key: KeyArn,
+    pub arn: KeyArn,
     /// What happened to it.
     pub kind: ChangeKind,
 }
@@ -174,7 +174,7 @@ impl KeyRing {
     pub fn changes_since(&self, before: &Self) -> Vec<KeyChange> {
         let mut changes = Vec::new();
         for (id, key) in &self.keys {
-            let mut push = |kind| changes.push(KeyChange { key: key.arn.clone(), kind });
+            let mut push = |kind| changes.push(KeyChange { arn: key.arn.clone(), kind });
             let Some(old) = before.keys.get(id) else {
                 push(ChangeKind::Created);
                 continue;
@@ -194,7 +194,7 @@ impl KeyRing {
         }
         for (id, key) in &before.keys {
             if !self.keys.contains_key(id) {
-                changes.push(KeyChange { key: key.arn.clone(), kind: ChangeKind::Deleted });
+                changes.push(KeyChange { arn: key.arn.clone(), kind: ChangeKind::Deleted });
             }
         }
         self.alias_changes_since(before, &mut changes);
@@ -206,7 +206,7 @@ impl KeyRing {
             let moved = before.aliases.get(name).is_none_or(|old| old.target != alias.target);
             if let Some(key) = self.keys.get(&alias.target).filter(|_| moved) {
                 let kind = ChangeKind::AliasMoved { alias: name.clone() };
-                changes.push(KeyChange { key: key.arn.clone(), kind });
+                changes.push(KeyChange { arn: key.arn.clone(), kind });
             }
         }
         for (name, alias) in &before.aliases {
@@ -214,7 +214,7 @@ impl KeyRing {
                 && !self.aliases.contains_key(name)
             {
                 let kind = ChangeKind::AliasDeleted { alias: name.clone() };
-                changes.push(KeyChange { key: key.arn.clone(), kind });
+                changes.push(KeyChange { arn: key.arn.clone(), kind });
             }
         }
     }

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::kms::audit::{Params, UseParams};
 use crate::kms::check::Check;
+use crate::kms::deletion::not_due;
 use crate::kms::key::{KmsKey, Rotation};
 use crate::kms::key_ops::{key_params, number_json};
 use crate::kms::page::PageSize;
@@ -206,7 +207,7 @@ impl Kms {
             let material = draft.new_material(id, Some(RotationType::Automatic));
             let key = draft.admit_id(id)?;
             let Some(rotation) = key.rotation.as_mut().filter(|r| r.next <= now) else {
-                return Ok(());
+                return Err(not_due(id));
             };
             // A rotation that is late, because the key was disabled or nothing ran, moves the next.
             let on_time = rotation.next.plus_days(rotation.period_days);

@@ -11,8 +11,10 @@ use crate::kms::{KeyId, KeyState, Kms, KmsError, Timestamp};
 pub(crate) enum Due {
     /// A rotation.
     Rotate(KeyId),
-    /// A deletion, or the note that one is due.
+    /// A deletion.
     Delete(KeyId),
+    /// The note that a deletion is due.
+    Note(KeyId),
 }
 
 /// What is due at a time. Rotation rests while a key is disabled, and is due at once when it is
@@ -24,11 +26,13 @@ pub(crate) fn due(ring: &KeyRing, now: Timestamp, confirm: Duration) -> Vec<Due>
         if rotates && key.state == KeyState::Enabled && key.can_rotate() {
             due.push(Due::Rotate(id.clone()));
         }
-        if let Some(deletion) = key.deletion
-            && key.state == KeyState::PendingDeletion
-            && deletion.needs_look(now, confirm)
-        {
+        let Some(deletion) = key.deletion.filter(|_| key.state == KeyState::PendingDeletion) else {
+            continue;
+        };
+        if deletion.is_confirmed(now, confirm) {
             due.push(Due::Delete(id.clone()));
+        } else if deletion.needs_note(now) {
+            due.push(Due::Note(id.clone()));
         }
     }
     due
@@ -41,12 +45,9 @@ impl Deletion {
         self.at <= now && seen
     }
 
-    /// Whether there is something to do or to note. A clock that went back forgets what it saw.
-    fn needs_look(&self, now: Timestamp, confirm: Duration) -> bool {
-        match self.seen_due {
-            None => self.at <= now,
-            Some(seen) => now < seen || self.is_confirmed(now, confirm),
-        }
+    /// Whether the end of the window has to be noted. A clock that went back forgets what it saw.
+    fn needs_note(&self, now: Timestamp) -> bool {
+        self.seen_due.map_or(self.at <= now, |seen| now < seen)
     }
 }
 
@@ -63,9 +64,45 @@ impl Kms {
             let done = match &due {
                 Due::Rotate(id) => self.rotate_if_due(id),
                 Due::Delete(id) => self.delete_if_due(id),
+                Due::Note(id) => self.note_deletion(id),
             };
+            // Another process was faster.
+            let done = done.or_else(|error| match error {
+                KmsError::Conflict { .. } | KmsError::NotPendingDeletion { .. } => Ok(()),
+                other => Err(other),
+            });
             outcome = outcome.and(done);
         }
         outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A window that ends at 100 seconds, last seen to have ended at `seen`.
+    fn deletion(seen: Option<u64>) -> Deletion {
+        let seen_due = seen.map(|secs| Timestamp(secs * 1000));
+        Deletion { at: Timestamp(100_000), window_days: 7, seen_due }
+    }
+
+    #[test]
+    fn a_deletion_is_noted_first_and_carried_out_when_it_stays_due() {
+        let confirm = Duration::from_secs(60);
+        let at = |secs: u64| Timestamp(secs * 1000);
+        for (seen, now, is_note, is_confirmed) in [
+            (None, 99, false, false),
+            (None, 100, true, false),
+            (Some(100), 159, false, false),
+            (Some(100), 160, false, true),
+            // The clock went back: what was seen is forgotten.
+            (Some(5000), 50, true, false),
+        ] {
+            let deletion = deletion(seen);
+            assert_eq!(deletion.needs_note(at(now)), is_note, "{seen:?} {now}");
+            assert_eq!(deletion.is_confirmed(at(now), confirm), is_confirmed, "{seen:?} {now}");
+        }
+        assert!(deletion(None).is_confirmed(at(100), Duration::ZERO));
     }
 }

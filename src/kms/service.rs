@@ -15,18 +15,18 @@ use crate::kms::key::KmsKey;
 use crate::kms::open::{AUDIT_NAME, DATABASE_NAME, create_database};
 use crate::kms::policy::authorize;
 use crate::kms::ring::{KeyChange, KeyRing, NamedBy};
-use crate::kms::root::RootKeys;
+use crate::kms::root::{RootKey, RootKeys};
 use crate::kms::rows::{META_AUDIT, META_DATABASE, decode_ring, difference, ring_mac};
 use crate::kms::slot::open_slots;
 use crate::kms::state::check_state;
 use crate::kms::{
-    Argon2Cost, EncryptionContext, KeyArn, KeyId, KeyRef, KmsError, KmsOptions, Op, OpenError,
-    Principal, Timestamp, Unlock,
+    Argon2Cost, EncryptionContext, KeyArn, KeyId, KeyRef, KeyService, KmsError, KmsOptions, Op,
+    OpenError, Principal, Timestamp, Unlock,
 };
 use crate::sync::{Mutex, Rank, RwLock};
 
 /// The key management service, asked by one principal. Clones are cheap and share one service.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Kms {
     pub(crate) core: Arc<Core>,
     principal: Arc<Principal>,
@@ -66,6 +66,16 @@ impl std::fmt::Debug for Hook {
     }
 }
 
+impl std::fmt::Debug for Kms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kms")
+            .field("region", &self.region())
+            .field("account", &self.account())
+            .field("principal", &self.principal)
+            .finish()
+    }
+}
+
 impl Kms {
     /// Makes a KMS in a directory, which gets `keys.db` and `audit.log`, and opens it.
     ///
@@ -77,8 +87,8 @@ impl Kms {
         cost: Argon2Cost,
         options: KmsOptions,
     ) -> Result<Self, OpenError> {
-        create_database(dir, unlock, cost, &options)?;
-        Self::open(dir, unlock, options)
+        let root = create_database(dir, unlock, cost, &options)?;
+        Self::open_with(dir, options, |_| Ok(root))
     }
 
     /// Opens the KMS in a directory, as the account root.
@@ -86,14 +96,24 @@ impl Kms {
     /// # Errors
     /// [`OpenError`]; a wrong passphrase is told apart from a broken file.
     pub fn open(dir: &Path, unlock: &Unlock, options: KmsOptions) -> Result<Self, OpenError> {
+        Self::open_with(dir, options, |rows| {
+            let slots = rows.iter().filter(|(row, _)| row.table == Table::Slots);
+            open_slots(slots.map(|(_, body)| body.as_slice()), unlock)
+        })
+    }
+
+    fn open_with(
+        dir: &Path,
+        options: KmsOptions,
+        root_key: impl FnOnce(&Rows) -> Result<RootKey, OpenError>,
+    ) -> Result<Self, OpenError> {
         let path = dir.join(DATABASE_NAME);
         if !path.try_exists()? {
             return Err(OpenError::Missing { path });
         }
         let db = SqliteDb::open(&path)?;
         let snapshot = db.load()?;
-        let slots = snapshot.rows.iter().filter(|(row, _)| row.table == Table::Slots);
-        let root = open_slots(slots.map(|(_, body)| body.as_slice()), unlock)?;
+        let root = root_key(&snapshot.rows)?;
         let corrupt = |what: &str| OpenError::Corrupt { what: what.to_owned() };
         let meta = |name: &str| snapshot.rows.get(&RowId::new(Table::Meta, name));
         let database = meta(META_DATABASE).ok_or_else(|| corrupt("no id"))?;
@@ -130,6 +150,16 @@ impl Kms {
     /// The same service, asked by another principal.
     pub fn caller(&self, principal: Principal) -> Self {
         Self { core: Arc::clone(&self.core), principal: Arc::new(principal) }
+    }
+
+    /// The account root: the owner of the key database.
+    pub fn owner(&self) -> Principal {
+        Principal::clone(&self.core.root)
+    }
+
+    /// The four questions of the filesystem.
+    pub fn as_service(&self) -> Arc<dyn KeyService> {
+        Arc::new(self.as_filesystem())
     }
 
     /// The same service, asked by the account root.
@@ -302,7 +332,7 @@ impl Kms {
         };
         let mut outcome = attempt();
         let may_be_old = matches!(&outcome, Err(error) if *error != KmsError::DryRunOperation);
-        if may_be_old && self.refresh()? {
+        if may_be_old && self.refresh().unwrap_or(false) {
             outcome = attempt();
         }
         let error = outcome.as_ref().err().cloned();

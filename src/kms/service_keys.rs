@@ -48,11 +48,20 @@ impl Kms {
     /// [`KmsError::AccessDenied`] if no service manages the key, and [`KmsError`] by key and state.
     pub fn rotate_service_key(&self, alias: &AliasName) -> Result<MaterialId, KmsError> {
         self.ensure_service_key_named(&KeyRef::from(alias))?;
-        let id = self.find_service_key(alias.as_str())?;
-        let id = id.ok_or_else(|| KmsError::AccessDenied {
-            message: format!("{alias} is not managed by a service"),
-        })?;
+        let Some(id) = self.find_service_key(alias.as_str())? else {
+            self.core.ring().resolve(alias.as_str(), NamedBy::Anything)?;
+            let message = format!("{alias} is not managed by a service");
+            return Err(KmsError::AccessDenied { message });
+        };
         self.rotate_as_service(&id)
+    }
+
+    /// Makes the filesystem's own key if `key` is its alias and there is none.
+    pub(crate) fn ensure_filesystem_key(&self, key: &KeyRef) -> Result<(), KmsError> {
+        match key.as_str() == AliasName::FILESYSTEM {
+            true => self.ensure_service_key_named(key),
+            false => Ok(()),
+        }
     }
 
     /// Makes the key of a service's alias unless there is one. Any other name is left alone.

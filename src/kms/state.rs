@@ -92,8 +92,12 @@ pub const COLUMNS: [KeyState; 8] = [
 operations! {
     /// Keeps a key that was to be deleted.
     CancelKeyDeletion Change [N N N ok ok N N N],
+    /// Connects a custom key store.
+    ConnectCustomKeyStore Change [ok ok ok ok ok ok ok ok],
     /// Makes an alias.
     CreateAlias Change [ok ok ok S S ok ok ok],
+    /// Makes a custom key store.
+    CreateCustomKeyStore Change [ok ok ok ok ok ok ok ok],
     /// Delegates a permission.
     CreateGrant Change [ok D S S S ok S ok],
     /// Makes a key.
@@ -104,18 +108,26 @@ operations! {
     Decrypt Use [ok D S S S S S ok],
     /// Removes an alias.
     DeleteAlias Change [ok ok ok ok ok ok ok ok],
+    /// Removes a custom key store.
+    DeleteCustomKeyStore Change [ok ok ok ok ok ok ok ok],
     /// Removes imported material.
     DeleteImportedKeyMaterial Change [ok ok ok ok ok X S S],
     /// Destroys a key at the end of its window: the service's own act.
     DeleteKey Change [N N N ok ok N N N],
+    /// Notes that a key's window has ended: the service's own act.
+    DeletionDue Change [N N N ok ok N N N],
     /// Agrees on a secret.
     DeriveSharedSecret Use [ok D S S S S S ok],
+    /// Shows custom key stores.
+    DescribeCustomKeyStores Read [ok ok ok ok ok ok ok ok],
     /// Shows a key's metadata.
     DescribeKey Read [ok ok ok ok ok ok ok ok],
     /// Makes a key unusable.
     DisableKey Change [ok ok S S S ok S S],
     /// Stops automatic rotation.
     DisableKeyRotation Change [ok D X S S X S S],
+    /// Disconnects a custom key store.
+    DisconnectCustomKeyStore Change [ok ok ok ok ok ok ok ok],
     /// Makes a key usable.
     EnableKey Change [ok ok S S S ok S S],
     /// Starts automatic rotation.
@@ -136,6 +148,8 @@ operations! {
     GenerateMac Use [ok D S S S S S ok],
     /// Makes random bytes.
     GenerateRandom Use [ok ok ok ok ok ok ok ok],
+    /// Shows when a key was last used.
+    GetKeyLastUsage Read [ok ok ok ok ok ok ok ok],
     /// Shows a key policy.
     GetKeyPolicy Read [ok ok ok ok ok ok ok ok],
     /// Shows automatic rotation.
@@ -158,6 +172,8 @@ operations! {
     ListKeys Read [ok ok ok ok ok ok ok ok],
     /// Lists tags.
     ListResourceTags Read [ok ok ok ok ok ok ok ok],
+    /// Lists grants that the caller may give up.
+    ListRetirableGrants Read [ok ok ok ok ok ok ok ok],
     /// Replaces a key policy.
     PutKeyPolicy Change [ok ok ok ok ok ok ok ok],
     /// Opens under one key and seals under another.
@@ -182,6 +198,8 @@ operations! {
     UntagResource Change [ok ok ok S S ok ok ok],
     /// Moves an alias; the state is that of its new key.
     UpdateAlias Change [ok ok ok S S ok ok ok],
+    /// Changes a custom key store.
+    UpdateCustomKeyStore Change [ok ok ok ok ok ok ok ok],
     /// Sets a description.
     UpdateKeyDescription Change [ok ok ok S S ok ok ok],
     /// Makes a replica the primary.
@@ -196,6 +214,11 @@ impl Op {
     /// The operation of that name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|op| op.name() == name)
+    }
+
+    /// Whether it is an act of the service itself, and no operation of the API.
+    pub fn is_own_act(self) -> bool {
+        matches!(self, Self::DeleteKey | Self::DeletionDue | Self::RotateKey)
     }
 
     /// What a state answers.

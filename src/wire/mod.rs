@@ -1,1 +1,97 @@
-//! wire
+//! AWS' JSON shapes over [`crate::kms`], independent of HTTP: an operation by name and its input in,
+//! its output or its exception out. What the fields mean is said in `kms/`.
+
+mod aliases;
+mod crypto;
+mod input;
+mod keys;
+mod output;
+mod rotation;
+
+use serde_json::{Value, json};
+
+use crate::kms::{Kms, KmsError, Op, Principal};
+use crate::wire::input::Input;
+
+/// Carries out an operation for a principal.
+///
+/// # Errors
+/// [`KmsError`]; [`error_body`] has its JSON.
+pub fn call(
+    kms: &Kms,
+    principal: &Principal,
+    operation: &str,
+    input: &Value,
+) -> Result<Value, KmsError> {
+    let kms = kms.caller(principal.clone());
+    let input = Input::new(input)?;
+    let unknown = || KmsError::UnknownOperation { name: operation.to_owned() };
+    let Some(op) = Op::parse(operation) else { return Err(unknown()) };
+    match op {
+        Op::CreateKey => keys::create_key(&kms, &input),
+        Op::DescribeKey => keys::describe_key(&kms, &input),
+        Op::ListKeys => keys::list_keys(&kms, &input),
+        Op::UpdateKeyDescription => keys::update_key_description(&kms, &input),
+        Op::EnableKey => keys::enable_key(&kms, &input),
+        Op::DisableKey => keys::disable_key(&kms, &input),
+        Op::ScheduleKeyDeletion => keys::schedule_key_deletion(&kms, &input),
+        Op::CancelKeyDeletion => keys::cancel_key_deletion(&kms, &input),
+        Op::TagResource => keys::tag_resource(&kms, &input),
+        Op::UntagResource => keys::untag_resource(&kms, &input),
+        Op::ListResourceTags => keys::list_resource_tags(&kms, &input),
+        Op::GetKeyPolicy => keys::get_key_policy(&kms, &input),
+        Op::PutKeyPolicy => keys::put_key_policy(&kms, &input),
+        Op::ListKeyPolicies => keys::list_key_policies(&kms, &input),
+        Op::CreateAlias => aliases::create_alias(&kms, &input),
+        Op::UpdateAlias => aliases::update_alias(&kms, &input),
+        Op::DeleteAlias => aliases::delete_alias(&kms, &input),
+        Op::ListAliases => aliases::list_aliases(&kms, &input),
+        Op::Encrypt => crypto::encrypt(&kms, &input),
+        Op::Decrypt => crypto::decrypt(&kms, &input),
+        Op::ReEncrypt => crypto::re_encrypt(&kms, &input),
+        Op::GenerateDataKey => crypto::generate_data_key(&kms, &input),
+        Op::GenerateDataKeyWithoutPlaintext => crypto::generate_data_key_sealed(&kms, &input),
+        Op::GenerateRandom => crypto::generate_random(&kms, &input),
+        Op::EnableKeyRotation => rotation::enable_key_rotation(&kms, &input),
+        Op::DisableKeyRotation => rotation::disable_key_rotation(&kms, &input),
+        Op::GetKeyRotationStatus => rotation::get_key_rotation_status(&kms, &input),
+        Op::RotateKeyOnDemand => rotation::rotate_key_on_demand(&kms, &input),
+        Op::ListKeyRotations => rotation::list_key_rotations(&kms, &input),
+        // The service's own acts are no operations of the API.
+        Op::DeleteKey | Op::DeletionDue | Op::RotateKey => Err(unknown()),
+        Op::ConnectCustomKeyStore
+        | Op::CreateCustomKeyStore
+        | Op::CreateGrant
+        | Op::Decapsulate
+        | Op::DeleteCustomKeyStore
+        | Op::DeleteImportedKeyMaterial
+        | Op::DeriveSharedSecret
+        | Op::DescribeCustomKeyStores
+        | Op::DisconnectCustomKeyStore
+        | Op::Encapsulate
+        | Op::GenerateDataKeyPair
+        | Op::GenerateDataKeyPairWithoutPlaintext
+        | Op::GenerateMac
+        | Op::GetKeyLastUsage
+        | Op::GetParametersForImport
+        | Op::GetPublicKey
+        | Op::ImportKeyMaterial
+        | Op::ListGrants
+        | Op::ListRetirableGrants
+        | Op::ReplicateKey
+        | Op::RetireGrant
+        | Op::RevokeGrant
+        | Op::Sign
+        | Op::UpdateCustomKeyStore
+        | Op::UpdatePrimaryRegion
+        | Op::Verify
+        | Op::VerifyMac => Err(KmsError::UnsupportedOperation {
+            message: format!("{operation} is not offered yet."),
+        }),
+    }
+}
+
+/// An exception as AWS sends it.
+pub fn error_body(error: &KmsError) -> Value {
+    json!({"__type": error.exception(), "message": error.to_string()})
+}

@@ -4,7 +4,7 @@
 use crate::kms::EncryptionContext;
 use crate::kms::audit::record::{Params, Record, UseParams};
 use crate::kms::principal::{Principal, PrincipalKind};
-use crate::kms::state::{Op, OpKind};
+use crate::kms::state::OpKind;
 
 /// What all records of a log have in common.
 #[derive(Clone, Debug)]
@@ -18,7 +18,6 @@ pub(crate) struct Place {
 /// Appends a record up to, not including, its closing brace. `ids` are random bytes for the ids of
 /// request and event.
 pub(crate) fn push_record(out: &mut Vec<u8>, record: &Record, place: &Place, ids: [[u8; 16]; 2]) {
-    let is_service_event = matches!(record.op, Op::RotateKey | Op::DeleteKey);
     raw(out, "{\"eventVersion\":\"1.11\",\"userIdentity\":");
     push_identity(out, &record.principal);
     raw(out, ",\"eventTime\":");
@@ -48,7 +47,7 @@ pub(crate) fn push_record(out: &mut Vec<u8>, record: &Record, place: &Place, ids
     raw(out, if record.op.kind() == OpKind::Change { "false" } else { "true" });
     push_resources(out, record, place);
     raw(out, ",\"eventType\":");
-    string(out, if is_service_event { "AwsServiceEvent" } else { "AwsApiCall" });
+    string(out, if record.op.is_own_act() { "AwsServiceEvent" } else { "AwsApiCall" });
     raw(out, ",\"managementEvent\":true,\"recipientAccountId\":");
     string(out, &place.account);
     raw(out, ",\"eventCategory\":\"Management\"");
@@ -167,6 +166,7 @@ mod tests {
 
     use super::*;
     use crate::kms::KmsError;
+    use crate::kms::state::Op;
     use crate::kms::time::Timestamp;
 
     fn json(record: &Record) -> Value {

@@ -31,6 +31,10 @@ const BATCH_LEN_MAX: usize = 1024;
 const HELD_BACK_MAX: usize = 16_384;
 /// How long a batch is gathered at most. Half of the second that a use may be late.
 const BATCH_TIME_MAX: Duration = Duration::from_millis(500);
+/// How long the queue is empty before what was written is synced.
+const IDLE_TIME: Duration = Duration::from_secs(1);
+/// How long the writer sleeps if there is nothing to do.
+const SLEEP_TIME: Duration = Duration::from_secs(3600);
 /// How long a log that cannot be written is left alone.
 const RETRY_TIME: Duration = Duration::from_millis(250);
 /// How long a change waits for its record.
@@ -57,8 +61,17 @@ pub(crate) struct AuditConfig {
 #[derive(Debug)]
 pub(crate) struct AuditLog {
     queue: SyncSender<Message>,
-    is_failing: Arc<AtomicBool>,
+    flags: Arc<Flags>,
     writer: Option<JoinHandle<()>>,
+}
+
+/// What callers and writer tell each other outside of the queue.
+#[derive(Debug, Default)]
+struct Flags {
+    /// The last write failed.
+    is_failing: AtomicBool,
+    /// Nobody will ask any more: a log that cannot be written is given up.
+    is_ending: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -90,12 +103,12 @@ impl AuditLog {
     pub(crate) fn open(config: AuditConfig) -> io::Result<Self> {
         let mut sink = Sink::open(config)?;
         let (queue, messages) = sync_channel(QUEUE_LEN_MAX);
-        let is_failing = Arc::new(AtomicBool::new(false));
-        let failing = Arc::clone(&is_failing);
+        let flags = Arc::new(Flags::default());
+        let writer_flags = Arc::clone(&flags);
         let writer = std::thread::Builder::new()
             .name("kms-audit".to_owned())
-            .spawn(move || run(&mut sink, &messages, &failing))?;
-        Ok(Self { queue, is_failing, writer: Some(writer) })
+            .spawn(move || run(&mut sink, &messages, &writer_flags))?;
+        Ok(Self { queue, flags, writer: Some(writer) })
     }
 
     /// Hands over the record of a use.
@@ -142,7 +155,9 @@ impl AuditLog {
         loop {
             message = match self.queue.try_send(message) {
                 Ok(()) => return Ok(()),
-                Err(TrySendError::Full(message)) if !self.is_failing.load(Ordering::Relaxed) => {
+                Err(TrySendError::Full(message))
+                    if !self.flags.is_failing.load(Ordering::Relaxed) =>
+                {
                     message
                 }
                 Err(TrySendError::Full(_)) => {
@@ -159,7 +174,10 @@ impl AuditLog {
 
 impl Drop for AuditLog {
     fn drop(&mut self) {
-        let _ended = self.queue.send(Message::Stop);
+        self.flags.is_ending.store(true, Ordering::SeqCst);
+        if let Err(error) = self.enqueue(Message::Stop) {
+            tracing::error!(%error, "audit log: end");
+        }
         if let Some(writer) = self.writer.take() {
             let _ended = writer.join();
         }
@@ -171,12 +189,13 @@ fn unwritable(cause: &str) -> KmsError {
 }
 
 /// The writer's loop.
-fn run(sink: &mut Sink, messages: &Receiver<Message>, is_failing: &AtomicBool) {
+fn run(sink: &mut Sink, messages: &Receiver<Message>, flags: &Flags) {
     let mut held: Vec<Record> = Vec::new();
     let mut retry_at: Option<Instant> = None;
     loop {
-        let batch = gather(messages, &mut held, retry_at);
-        let mut outcome = sink.write(&mut held, batch.waiter.is_some() || batch.is_last);
+        let batch = gather(messages, &mut held, retry_at, sink.is_synced);
+        let must_sync = batch.waiter.is_some() || batch.is_last || batch.is_idle;
+        let mut outcome = sink.write(&mut held, must_sync);
         if let Some(waiter) = batch.waiter
             && !waiter.is_decided.swap(true, Ordering::SeqCst)
         {
@@ -187,14 +206,15 @@ fn run(sink: &mut Sink, messages: &Receiver<Message>, is_failing: &AtomicBool) {
             let told = outcome.as_ref().map(|()| sink.head).map_err(ToString::to_string);
             let _gone = waiter.answer.send(told);
         }
-        is_failing.store(outcome.is_err(), Ordering::Relaxed);
+        flags.is_failing.store(outcome.is_err(), Ordering::Relaxed);
+        let is_given_up = outcome.is_err() && flags.is_ending.load(Ordering::SeqCst);
         if let Err(error) = outcome {
             tracing::error!(path = %sink.config.path.display(), %error, held = held.len(), "audit log");
             retry_at = Some(Instant::now() + RETRY_TIME);
         } else {
             retry_at = None;
         }
-        if batch.is_last {
+        if batch.is_last || is_given_up {
             return;
         }
     }
@@ -204,6 +224,8 @@ fn run(sink: &mut Sink, messages: &Receiver<Message>, is_failing: &AtomicBool) {
 struct Batch {
     waiter: Option<Waiter>,
     is_last: bool,
+    /// Nothing came for a while.
+    is_idle: bool,
 }
 
 /// Takes records from the queue until a batch is full, its time is up, or someone waits for it.
@@ -211,9 +233,11 @@ fn gather(
     messages: &Receiver<Message>,
     held: &mut Vec<Record>,
     retry_at: Option<Instant>,
+    is_synced: bool,
 ) -> Batch {
     let mut batch = Batch::default();
-    let mut deadline = retry_at.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+    let mut deadline =
+        retry_at.unwrap_or_else(|| Instant::now() + if is_synced { SLEEP_TIME } else { IDLE_TIME });
     let full = if retry_at.is_some() { HELD_BACK_MAX } else { BATCH_LEN_MAX };
     while held.len() < full {
         let wait = deadline.saturating_duration_since(Instant::now());
@@ -232,7 +256,10 @@ fn gather(
                 batch.is_last = true;
                 return batch;
             }
-            Err(RecvTimeoutError::Timeout) => return batch,
+            Err(RecvTimeoutError::Timeout) => {
+                batch.is_idle = held.is_empty();
+                return batch;
+            }
         }
     }
     if retry_at.is_some() {

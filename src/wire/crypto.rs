@@ -1,0 +1,129 @@
+//! Uses of keys.
+
+use serde_json::{Value, json};
+
+use crate::kms::{
+    CiphertextBlob, DataKeyLen, DataKeySpec, Decrypt, Encrypt, EncryptionAlgorithm,
+    GenerateDataKey, GeneratedDataKey, Kms, KmsError, ReEncrypt,
+};
+use crate::secret::SecretBytes;
+use crate::wire::input::{Input, required};
+use crate::wire::output::{blob, output, secret};
+
+type Answer = Result<Value, KmsError>;
+
+/// What all answers of symmetric keys name.
+const ALGORITHM: &str = EncryptionAlgorithm::SymmetricDefault.as_str();
+
+pub(super) fn encrypt(kms: &Kms, input: &Input<'_>) -> Answer {
+    let answer = kms.encrypt(&Encrypt {
+        key: input.key("KeyId")?,
+        plaintext: SecretBytes::new(input.required_blob("Plaintext")?),
+        context: input.context("EncryptionContext")?,
+        algorithm: algorithm(input, "EncryptionAlgorithm")?,
+        dry_run: input.flag("DryRun")?,
+    })?;
+    Ok(json!({
+        "CiphertextBlob": blob(&answer.blob.0),
+        "KeyId": answer.key.as_str(),
+        "EncryptionAlgorithm": ALGORITHM,
+    }))
+}
+
+pub(super) fn decrypt(kms: &Kms, input: &Input<'_>) -> Answer {
+    refuse_recipient(input)?;
+    let answer = kms.decrypt(&Decrypt {
+        blob: CiphertextBlob(input.required_blob("CiphertextBlob")?),
+        key: input.optional_key("KeyId")?,
+        context: input.context("EncryptionContext")?,
+        algorithm: algorithm(input, "EncryptionAlgorithm")?,
+        dry_run: input.flag("DryRun")?,
+    })?;
+    Ok(json!({
+        "KeyId": answer.key.as_str(),
+        "Plaintext": secret(&answer.plaintext),
+        "EncryptionAlgorithm": ALGORITHM,
+        "KeyMaterialId": answer.material.to_string(),
+    }))
+}
+
+pub(super) fn re_encrypt(kms: &Kms, input: &Input<'_>) -> Answer {
+    let answer = kms.re_encrypt(&ReEncrypt {
+        blob: CiphertextBlob(input.required_blob("CiphertextBlob")?),
+        source_key: input.optional_key("SourceKeyId")?,
+        source_context: input.context("SourceEncryptionContext")?,
+        source_algorithm: algorithm(input, "SourceEncryptionAlgorithm")?,
+        destination_key: input.key("DestinationKeyId")?,
+        destination_context: input.context("DestinationEncryptionContext")?,
+        destination_algorithm: algorithm(input, "DestinationEncryptionAlgorithm")?,
+        dry_run: input.flag("DryRun")?,
+    })?;
+    Ok(json!({
+        "CiphertextBlob": blob(&answer.blob.0),
+        "SourceKeyId": answer.source_key.as_str(),
+        "KeyId": answer.key.as_str(),
+        "SourceEncryptionAlgorithm": ALGORITHM,
+        "DestinationEncryptionAlgorithm": ALGORITHM,
+        "SourceKeyMaterialId": answer.source_material.to_string(),
+        "DestinationKeyMaterialId": answer.material.to_string(),
+    }))
+}
+
+pub(super) fn generate_data_key(kms: &Kms, input: &Input<'_>) -> Answer {
+    refuse_recipient(input)?;
+    Ok(data_key(&kms.generate_data_key(&data_key_request(input)?)?))
+}
+
+pub(super) fn generate_data_key_sealed(kms: &Kms, input: &Input<'_>) -> Answer {
+    Ok(data_key(&kms.generate_data_key_without_plaintext(&data_key_request(input)?)?))
+}
+
+pub(super) fn generate_random(kms: &Kms, input: &Input<'_>) -> Answer {
+    refuse_recipient(input)?;
+    if input.text("CustomKeyStoreId")?.is_some() {
+        return Err(KmsError::UnsupportedOperation {
+            message: "Custom key stores are not offered yet.".to_owned(),
+        });
+    }
+    let number = input.number("NumberOfBytes")?.ok_or_else(|| required("NumberOfBytes"))?;
+    Ok(json!({"Plaintext": secret(&kms.generate_random(number)?)}))
+}
+
+fn data_key_request(input: &Input<'_>) -> Result<GenerateDataKey, KmsError> {
+    let key = input.key("KeyId")?;
+    let spec = input.choice("KeySpec", DataKeySpec::ALL, DataKeySpec::as_str)?;
+    let len = match (spec, input.number("NumberOfBytes")?) {
+        (Some(spec), None) => DataKeyLen::Spec(spec),
+        (None, Some(number)) => DataKeyLen::Bytes(number),
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(KmsError::Validation {
+                message: "Please specify either number of bytes or key spec.".to_owned(),
+            });
+        }
+    };
+    let context = input.context("EncryptionContext")?;
+    Ok(GenerateDataKey { key, len, context, dry_run: input.flag("DryRun")? })
+}
+
+fn data_key(answer: &GeneratedDataKey) -> Value {
+    output(json!({
+        "CiphertextBlob": blob(&answer.blob.0),
+        "Plaintext": answer.plaintext.as_ref().map(secret),
+        "KeyId": answer.key.as_str(),
+        "KeyMaterialId": answer.material.to_string(),
+    }))
+}
+
+fn algorithm(input: &Input<'_>, name: &str) -> Result<Option<EncryptionAlgorithm>, KmsError> {
+    input.choice(name, EncryptionAlgorithm::ALL, EncryptionAlgorithm::as_str)
+}
+
+/// `Recipient` asks for an answer sealed to an enclave: to ignore it would show the plaintext.
+fn refuse_recipient(input: &Input<'_>) -> Result<(), KmsError> {
+    match input.has("Recipient") {
+        false => Ok(()),
+        true => {
+            Err(KmsError::UnsupportedOperation { message: "Recipient is not offered.".to_owned() })
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Members of an operation's input.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+
+use crate::kms::{EncryptionContext, KeyRef, KmsError, PageRequest, Tag};
+
+/// An operation's input: a JSON object. Members that an operation does not have are ignored.
+#[derive(Debug)]
+pub(super) struct Input<'a>(&'a Map<String, Value>);
+
+impl<'a> Input<'a> {
+    /// Takes the input as an object.
+    pub(super) fn new(value: &'a Value) -> Result<Self, KmsError> {
+        value.as_object().map(Self).ok_or_else(|| KmsError::Serialization {
+            message: "Start of structure or map found where not expected.".to_owned(),
+        })
+    }
+
+    /// A member; null is the same as absent.
+    fn find(&self, name: &str) -> Option<&'a Value> {
+        self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Whether a member is there.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    /// A text.
+    pub(super) fn text(&self, name: &str) -> Result<Option<&'a str>, KmsError> {
+        match self.find(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(wrong_type(other, "String")),
+        }
+    }
+
+    /// A text that must be there.
+    pub(super) fn required_text(&self, name: &str) -> Result<&'a str, KmsError> {
+        self.text(name)?.ok_or_else(|| required(name))
+    }
+
+    /// What names a key; must be there.
+    pub(super) fn key(&self, name: &str) -> Result<KeyRef, KmsError> {
+        self.required_text(name).map(KeyRef::new)
+    }
+
+    /// What names a key.
+    pub(super) fn optional_key(&self, name: &str) -> Result<Option<KeyRef>, KmsError> {
+        Ok(self.text(name)?.map(KeyRef::new))
+    }
+
+    /// A whole number that is not negative. A negative one is out of every range, as 0 is.
+    pub(super) fn number(&self, name: &str) -> Result<Option<u32>, KmsError> {
+        match self.find(name) {
+            None => Ok(None),
+            Some(Value::Number(number)) => {
+                let number = number.as_i64().ok_or_else(|| KmsError::Serialization {
+                    message: format!("{number} cannot be converted to Integer"),
+                })?;
+                Ok(Some(u32::try_from(number.max(0)).unwrap_or(u32::MAX)))
+            }
+            Some(other) => Err(wrong_type(other, "Integer")),
+        }
+    }
+
+    /// A switch; off unless set.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, KmsError> {
+        match self.find(name) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(other) => Err(wrong_type(other, "Boolean")),
+        }
+    }
+
+    /// Bytes in base64.
+    pub(super) fn blob(&self, name: &str) -> Result<Option<Vec<u8>>, KmsError> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        let bytes = STANDARD.decode(text).map_err(|_| KmsError::Serialization {
+            message: format!("{} is not valid base64", lower_camel(name)),
+        })?;
+        Ok(Some(bytes))
+    }
+
+    /// Bytes in base64 that must be there.
+    pub(super) fn required_blob(&self, name: &str) -> Result<Vec<u8>, KmsError> {
+        self.blob(name)?.ok_or_else(|| required(name))
+    }
+
+    /// One of the values that `parse` knows.
+    pub(super) fn choice<T: Copy + 'static>(
+        &self,
+        name: &str,
+        all: &'static [T],
+        spelling: impl Fn(T) -> &'static str,
+    ) -> Result<Option<T>, KmsError> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        match all.iter().find(|value| spelling(**value) == text) {
+            Some(value) => Ok(Some(*value)),
+            None => {
+                let set: Vec<&str> = all.iter().map(|value| spelling(*value)).collect();
+                Err(KmsError::Validation {
+                    message: format!(
+                        "1 validation error detected: Value '{text}' at '{}' failed to satisfy \
+                         constraint: Member must satisfy enum value set: [{}]",
+                        lower_camel(name),
+                        set.join(", ")
+                    ),
+                })
+            }
+        }
+    }
+
+    /// An encryption context.
+    pub(super) fn context(&self, name: &str) -> Result<EncryptionContext, KmsError> {
+        let mut context = EncryptionContext::new();
+        let Some(value) = self.find(name) else { return Ok(context) };
+        let map = value.as_object().ok_or_else(|| wrong_type(value, "Map"))?;
+        for (key, value) in map {
+            let text = value.as_str().ok_or_else(|| wrong_type(value, "String"))?;
+            context.insert(key, text).map_err(|error| KmsError::Validation {
+                message: format!("{}: {error}", lower_camel(name)),
+            })?;
+        }
+        Ok(context)
+    }
+
+    /// Tags.
+    pub(super) fn tags(&self, name: &str) -> Result<Option<Vec<Tag>>, KmsError> {
+        let Some(list) = self.list(name)? else { return Ok(None) };
+        let tags = list.iter().map(|tag| {
+            let tag = Input::new(tag)?;
+            Ok(Tag {
+                key: tag.required_text("TagKey")?.to_owned(),
+                value: tag.required_text("TagValue")?.to_owned(),
+            })
+        });
+        tags.collect::<Result<_, KmsError>>().map(Some)
+    }
+
+    /// Texts.
+    pub(super) fn texts(&self, name: &str) -> Result<Option<Vec<String>>, KmsError> {
+        let Some(list) = self.list(name)? else { return Ok(None) };
+        let texts = list
+            .iter()
+            .map(|text| text.as_str().map(str::to_owned).ok_or_else(|| wrong_type(text, "String")));
+        texts.collect::<Result<_, _>>().map(Some)
+    }
+
+    fn list(&self, name: &str) -> Result<Option<&'a Vec<Value>>, KmsError> {
+        match self.find(name) {
+            None => Ok(None),
+            Some(Value::Array(list)) => Ok(Some(list)),
+            Some(other) => Err(wrong_type(other, "List")),
+        }
+    }
+
+    /// `Limit` and `Marker`.
+    pub(super) fn page(&self) -> Result<PageRequest, KmsError> {
+        let marker = self.text("Marker")?.map(str::to_owned);
+        Ok(PageRequest { limit: self.number("Limit")?, marker })
+    }
+}
+
+/// The error for a member that must be there.
+pub(super) fn required(name: &str) -> KmsError {
+    KmsError::Validation {
+        message: format!(
+            "1 validation error detected: Value null at '{}' failed to satisfy constraint: Member \
+             must not be null",
+            lower_camel(name)
+        ),
+    }
+}
+
+fn wrong_type(value: &Value, wanted: &str) -> KmsError {
+    let kind = match value {
+        Value::Null => "NULL_VALUE",
+        Value::Bool(true) => "TRUE_VALUE",
+        Value::Bool(false) => "FALSE_VALUE",
+        Value::Number(_) => "NUMBER_VALUE",
+        Value::String(_) => "STRING_VALUE",
+        Value::Array(_) => "Start of list",
+        Value::Object(_) => "Start of structure or map",
+    };
+    KmsError::Serialization { message: format!("{kind} cannot be converted to {wanted}") }
+}
+
+/// A member's name as AWS' messages spell it.
+fn lower_camel(name: &str) -> String {
+    let mut letters = name.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}

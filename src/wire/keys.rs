@@ -1,0 +1,119 @@
+//! Keys: making, showing, states, deletion, tags, policies.
+
+use serde_json::{Value, json};
+
+use crate::kms::{CreateKey, KeySpec, KeyUsage, Kms, KmsError, Origin, Tag};
+use crate::wire::input::{Input, required};
+use crate::wire::output::{empty, metadata, output, page, time};
+
+type Answer = Result<Value, KmsError>;
+
+pub(super) fn create_key(kms: &Kms, input: &Input<'_>) -> Answer {
+    let spec = input.choice("KeySpec", KeySpec::ALL, KeySpec::as_str)?;
+    let old_spec = input.choice("CustomerMasterKeySpec", KeySpec::ALL, KeySpec::as_str)?;
+    if spec.is_some() && old_spec.is_some() {
+        return Err(KmsError::Validation {
+            message: "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. \
+                      CustomerMasterKeySpec is deprecated."
+                .to_owned(),
+        });
+    }
+    if input.text("CustomKeyStoreId")?.is_some() || input.text("XksKeyId")?.is_some() {
+        return Err(KmsError::UnsupportedOperation {
+            message: "Custom key stores are not offered yet.".to_owned(),
+        });
+    }
+    // Accepted and without effect until policies are evaluated.
+    input.flag("BypassPolicyLockoutSafetyCheck")?;
+    let key = kms.create_key(CreateKey {
+        description: input.text("Description")?.unwrap_or_default().to_owned(),
+        tags: input.tags("Tags")?.unwrap_or_default(),
+        policy: input.text("Policy")?.map(str::to_owned),
+        spec: spec.or(old_spec),
+        usage: input.choice("KeyUsage", KeyUsage::ALL, KeyUsage::as_str)?,
+        origin: input.choice("Origin", Origin::ALL, Origin::as_str)?,
+        multi_region: input.flag("MultiRegion")?,
+    })?;
+    Ok(json!({"KeyMetadata": metadata(&key)}))
+}
+
+pub(super) fn describe_key(kms: &Kms, input: &Input<'_>) -> Answer {
+    let key = kms.describe_key(&input.key("KeyId")?)?;
+    Ok(json!({"KeyMetadata": metadata(&key)}))
+}
+
+pub(super) fn list_keys(kms: &Kms, input: &Input<'_>) -> Answer {
+    let keys = kms.list_keys(&input.page()?)?;
+    Ok(page(
+        "Keys",
+        &keys,
+        |key| json!({"KeyId": key.arn.key_id().as_str(), "KeyArn": key.arn.as_str()}),
+    ))
+}
+
+pub(super) fn update_key_description(kms: &Kms, input: &Input<'_>) -> Answer {
+    let key = input.key("KeyId")?;
+    kms.update_key_description(&key, input.required_text("Description")?)?;
+    Ok(empty())
+}
+
+pub(super) fn enable_key(kms: &Kms, input: &Input<'_>) -> Answer {
+    kms.enable_key(&input.key("KeyId")?)?;
+    Ok(empty())
+}
+
+pub(super) fn disable_key(kms: &Kms, input: &Input<'_>) -> Answer {
+    kms.disable_key(&input.key("KeyId")?)?;
+    Ok(empty())
+}
+
+pub(super) fn schedule_key_deletion(kms: &Kms, input: &Input<'_>) -> Answer {
+    let window = input.number("PendingWindowInDays")?;
+    let deletion = kms.schedule_key_deletion(&input.key("KeyId")?, window)?;
+    Ok(json!({
+        "KeyId": deletion.key.as_str(),
+        "DeletionDate": time(deletion.date),
+        "KeyState": deletion.state.as_str(),
+        "PendingWindowInDays": deletion.window_days,
+    }))
+}
+
+pub(super) fn cancel_key_deletion(kms: &Kms, input: &Input<'_>) -> Answer {
+    let key = kms.cancel_key_deletion(&input.key("KeyId")?)?;
+    Ok(json!({"KeyId": key.as_str()}))
+}
+
+pub(super) fn tag_resource(kms: &Kms, input: &Input<'_>) -> Answer {
+    let key = input.key("KeyId")?;
+    kms.tag_resource(&key, &input.tags("Tags")?.ok_or_else(|| required("Tags"))?)?;
+    Ok(empty())
+}
+
+pub(super) fn untag_resource(kms: &Kms, input: &Input<'_>) -> Answer {
+    let key = input.key("KeyId")?;
+    kms.untag_resource(&key, &input.texts("TagKeys")?.ok_or_else(|| required("TagKeys"))?)?;
+    Ok(empty())
+}
+
+pub(super) fn list_resource_tags(kms: &Kms, input: &Input<'_>) -> Answer {
+    let tags = kms.list_resource_tags(&input.key("KeyId")?, &input.page()?)?;
+    Ok(page("Tags", &tags, |Tag { key, value }| json!({"TagKey": key, "TagValue": value})))
+}
+
+pub(super) fn get_key_policy(kms: &Kms, input: &Input<'_>) -> Answer {
+    let policy = kms.get_key_policy(&input.key("KeyId")?, input.text("PolicyName")?)?;
+    Ok(json!({"Policy": policy, "PolicyName": "default"}))
+}
+
+pub(super) fn put_key_policy(kms: &Kms, input: &Input<'_>) -> Answer {
+    let (key, policy) = (input.key("KeyId")?, input.required_text("Policy")?);
+    // Accepted and without effect until policies are evaluated.
+    input.flag("BypassPolicyLockoutSafetyCheck")?;
+    kms.put_key_policy(&key, input.text("PolicyName")?, policy)?;
+    Ok(empty())
+}
+
+pub(super) fn list_key_policies(kms: &Kms, input: &Input<'_>) -> Answer {
+    let names = kms.list_key_policies(&input.key("KeyId")?, &input.page()?)?;
+    Ok(output(page("PolicyNames", &names, |name| Value::from(name.as_str()))))
+}

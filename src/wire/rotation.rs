@@ -1,0 +1,51 @@
+//! Rotation.
+
+use serde_json::{Value, json};
+
+use crate::kms::{IncludeKeyMaterial, Kms, KmsError};
+use crate::wire::input::Input;
+use crate::wire::output::{empty, output, page, time};
+
+type Answer = Result<Value, KmsError>;
+
+pub(super) fn enable_key_rotation(kms: &Kms, input: &Input<'_>) -> Answer {
+    let period = input.number("RotationPeriodInDays")?;
+    kms.enable_key_rotation(&input.key("KeyId")?, period)?;
+    Ok(empty())
+}
+
+pub(super) fn disable_key_rotation(kms: &Kms, input: &Input<'_>) -> Answer {
+    kms.disable_key_rotation(&input.key("KeyId")?)?;
+    Ok(empty())
+}
+
+pub(super) fn get_key_rotation_status(kms: &Kms, input: &Input<'_>) -> Answer {
+    let status = kms.get_key_rotation_status(&input.key("KeyId")?)?;
+    Ok(output(json!({
+        "KeyRotationEnabled": status.rotation.is_some(),
+        "KeyId": status.key.as_str(),
+        "RotationPeriodInDays": status.rotation.map(|rotation| rotation.period_days),
+        "NextRotationDate": status.rotation.map(|rotation| time(rotation.next)),
+    })))
+}
+
+pub(super) fn rotate_key_on_demand(kms: &Kms, input: &Input<'_>) -> Answer {
+    let key = kms.rotate_key_on_demand(&input.key("KeyId")?)?;
+    Ok(json!({"KeyId": key.as_str()}))
+}
+
+pub(super) fn list_key_rotations(kms: &Kms, input: &Input<'_>) -> Answer {
+    let include =
+        input.choice("IncludeKeyMaterial", IncludeKeyMaterial::ALL, IncludeKeyMaterial::as_str)?;
+    let include = include.unwrap_or(IncludeKeyMaterial::RotationsOnly);
+    let rotations = kms.list_key_rotations(&input.key("KeyId")?, include, &input.page()?)?;
+    Ok(page("Rotations", &rotations, |entry| {
+        output(json!({
+            "KeyId": entry.key.as_str(),
+            "KeyMaterialId": entry.material.to_string(),
+            "KeyMaterialState": entry.state.as_str(),
+            "RotationDate": entry.date.map(time),
+            "RotationType": entry.rotation.map(|rotation| rotation.as_str()),
+        }))
+    }))
+}
