@@ -22,14 +22,22 @@ mod links;
 mod mount;
 #[path = "mounted/names.rs"]
 mod names;
+#[path = "mounted/permissions.rs"]
+mod permissions;
 #[path = "mounted/read_write.rs"]
 mod read_write;
 #[path = "mounted/rename.rs"]
 mod rename;
+#[path = "mounted/special.rs"]
+mod special;
 #[path = "mounted/truncate.rs"]
 mod truncate;
+#[path = "mounted/unlinked.rs"]
+mod unlinked;
 #[path = "common/user.rs"]
 mod user;
+#[path = "mounted/xattrs.rs"]
+mod xattrs;
 
 use std::io;
 use std::path::Path;
