@@ -1,5 +1,5 @@
 //! The worked example of docs/FORMAT.md, section 13: every expected byte was made by a Python script
-//! from that text, with the `cryptography` package, not by this program.
+//! with the `cryptography` package, not by this program.
 
 use crate::codec::{hex, unhex_array};
 use crate::crypto::sha256;
