@@ -491,8 +491,8 @@ def key_source(args):
     if args.passfile or args.keyfile:
         import keydb  # docs/KMS.md; not needed when keys are given
 
-        database = keydb.open_database(args.volume, args.passfile, args.keyfile)
-        return database.volume_key, database.data_key
+        opener = keydb.Opener(args.volume, args.passfile, args.keyfile)
+        return opener.volume_key, opener.data_key
     given = dict(pair.split("=", 1) for pair in args.data_key)
 
     def data_key(_config, file_id, _envelope):

@@ -121,7 +121,11 @@ pub fn open_volume(lower: &Path, kms: &Kms, options: OpenOptions) -> Result<Volu
     let service = Arc::new(kms.clone());
     Volume::open(lower, service, Arc::new(OsRandom), Arc::new(SystemClock), options).map_err(
         |error| {
-            let failure = Failure::from(error);
+            let mut failure = Failure::from(error);
+            if let Some(hint) = &mut failure.hint {
+                // Without a mount the key service has to be named.
+                *hint = hint.replace("kmsfs kms ", &format!("kmsfs kms --on {} ", lower.display()));
+            }
             Failure { what: format!("{}: {}", lower.display(), failure.what), ..failure }
         },
     )

@@ -16,6 +16,7 @@ mod session;
 mod walks;
 
 pub use client::{Client, Mount, list_mounts};
+pub(crate) use failure::io_words;
 pub use failure::{Failure, Kind};
 pub use places::socket_dir;
 pub use protocol::{FsckDepth, Progress, Reply, Request, RewrapRequest, Verb};
