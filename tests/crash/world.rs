@@ -117,7 +117,8 @@ impl World {
             Step::Punch(at, len) => node.punch(&env, PlainOffset(at), len),
             Step::Rewrap => {
                 self.kms.rotate(&self.kms.arn_of(ALIAS));
-                let expected = if file.len()?.0 == 0 { Rewrapped::Current } else { Rewrapped::Done };
+                let expected =
+                    if file.len()?.0 == 0 { Rewrapped::Current } else { Rewrapped::Done };
                 node.rewrap(&env).map(|done| assert_eq!(done, expected))
             }
             Step::Sync => node.sync(&env, SyncScope::Data),
