@@ -152,7 +152,7 @@ pub fn unhex(text: &str) -> Option<Vec<u8>> {
         char::from(digit).to_digit(16).and_then(|n| u8::try_from(n).ok())
     }
     let digits = text.as_bytes();
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     digits

@@ -8,14 +8,14 @@ use std::ops::{Deref, DerefMut};
 /// Order in which locks may be taken. No KMS call is made under a rank of [`Rank::Header`] or less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
-    /// Table of nodes.
-    Nodes,
     /// One directory.
     Dir,
     /// One file's content.
     Content,
     /// One file's header.
     Header,
+    /// Table of nodes; held for a map operation only.
+    Nodes,
     /// Bounded caches: data keys, lower descriptors, queues.
     Cache,
     /// The KMS' database; held through a whole change.

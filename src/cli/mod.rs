@@ -1,10 +1,104 @@
-//! The command line.
+//! The command line. Names, exit codes and JSON fields are a promise: docs/CLI.md.
+//!
+//! [`args`] is the tree; each command has a file of its own. A command on a mounted volume talks to
+//! the mount, on an unmounted one it opens the volume ([`target`]); both run the same code of
+//! [`control`](crate::control). Exit codes are decided in [`exit`] alone.
 
+pub mod args;
+mod cat;
+pub mod exit;
+mod fsck;
+mod init;
+mod interrupt;
 pub mod kms;
+mod kms_call;
+mod logging;
+mod ls;
+mod man;
+mod policy;
+mod print;
+mod progress;
+mod rewrap;
+mod rotate;
+mod status;
+mod target;
+mod unlock;
+mod usage;
+mod values;
 
+#[cfg(feature = "fuse")]
+mod daemon;
+#[cfg(feature = "fuse")]
+mod keeper;
+#[cfg(feature = "fuse")]
+mod mount;
+#[cfg(feature = "fuse")]
+mod mount_point;
+#[cfg(feature = "fuse")]
+mod mount_words;
+#[cfg(feature = "fuse")]
+mod mounted;
+#[cfg(feature = "fuse")]
+mod notify;
+#[cfg(feature = "fuse")]
+mod umount;
+
+use std::ffi::OsString;
 use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::args::{Args, Command};
+use crate::cli::print::Printer;
+use crate::control::Failure;
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let words: Vec<OsString> = std::env::args_os().collect();
+    #[cfg(feature = "fuse")]
+    let Some(words) = mount_words::from_mount_helper(words) else {
+        // mount(8) asked for a rehearsal.
+        return ExitCode::SUCCESS;
+    };
+    let args = match Args::try_parse_from(words) {
+        Ok(args) => args,
+        Err(error) => {
+            let _closed = error.print();
+            return match error.use_stderr() {
+                true => ExitCode::from(exit::code(crate::control::Kind::Usage)),
+                false => ExitCode::SUCCESS,
+            };
+        }
+    };
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => exit::report(&failure),
+    }
+}
+
+fn run(args: &Args) -> Result<(), Failure> {
+    let printer = Printer::new(&args.global);
+    #[cfg(feature = "fuse")]
+    if let Command::Mount(mount) = &args.command {
+        return mount::run(mount, &args.global, printer);
+    }
+    logging::start(&args.global, logging::Destination::Stderr)?;
+    match &args.command {
+        Command::Init(args) => init::run(args, printer),
+        #[cfg(feature = "fuse")]
+        Command::Mount(_) => Ok(()),
+        #[cfg(feature = "fuse")]
+        Command::Umount(args) => umount::run(args, printer),
+        Command::Status(args) => status::run(args, printer),
+        Command::Rotate(args) => rotate::run(args, printer),
+        Command::Rewrap(args) => rewrap::run(args, printer),
+        Command::Usage(args) => usage::run(args, printer),
+        Command::Policy(args) => policy::run(args, printer),
+        Command::Fsck(args) => fsck::run(args, printer),
+        Command::Cat(args) => cat::run(args),
+        Command::Ls(args) => ls::run(args, printer),
+        Command::Kms(call) => kms_call::run(call, &args.global, printer),
+        Command::Completions(args) => man::completions(args, printer),
+        Command::Man(args) => man::pages(args, printer),
+    }
 }

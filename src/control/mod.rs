@@ -1,1 +1,25 @@
-//! control
+//! The socket through which commands reach a mounted volume, and the requests behind it.
+//!
+//! A request is carried out by [`Session`], which needs an open volume and nothing of a mount: a
+//! command on an unmounted volume runs the very same code without a socket. What a command prints
+//! is a report of [`report`]; text and JSON come from the same struct. Exit codes are not decided
+//! here but in `cli/exit.rs`.
+
+mod client;
+mod failure;
+pub(crate) mod keys;
+mod places;
+mod protocol;
+pub mod report;
+mod server;
+mod session;
+mod walks;
+
+pub use client::{Client, Mount, list_mounts};
+#[cfg(feature = "fuse")]
+pub(crate) use failure::io_words;
+pub use failure::{Failure, Kind};
+pub use places::socket_dir;
+pub use protocol::{FsckDepth, Progress, Reply, Request, RewrapRequest, Verb};
+pub use server::{Server, Started};
+pub use session::{MountSide, OnProgress, Session};

@@ -176,8 +176,11 @@ impl ConfigText {
             }
             policies.push(KeyPolicyEntry { number, alias });
         }
+        if policies.iter().all(|entry| entry.number != 0) {
+            return Err(BAD);
+        }
         Ok(VolumeConfig {
-            volume: VolumeId::from_hex(&self.volume).ok_or(BAD)?,
+            volume: VolumeId(lower_hex(&self.volume)?),
             suite,
             created: self.created,
             policies,
@@ -199,10 +202,16 @@ impl KmsText {
 
 impl KeyText {
     fn check(self) -> Result<WrappedVolumeKey, FormatError> {
-        let material = self.material.map(|digits| unhex_array(&digits).ok_or(BAD)).transpose()?;
+        let material = self.material.as_deref().map(lower_hex).transpose()?;
         let wrapped = BASE64_STANDARD.decode(&self.wrapped).map_err(|_| BAD)?;
         Ok(WrappedVolumeKey { key_arn: self.key_arn, material, wrapped })
     }
+}
+
+/// An id in the one form that it is written in.
+fn lower_hex<const N: usize>(digits: &str) -> Result<[u8; N], FormatError> {
+    let id = unhex_array(digits).ok_or(BAD)?;
+    if hex(&id) == digits { Ok(id) } else { Err(BAD) }
 }
 
 /// A value that TOML allows and this format does not.
@@ -225,7 +234,7 @@ mod tests {
             suite: Suite::Xaes256Gcm,
             created: "2026-01-02T03:04:05Z".to_owned(),
             policies: vec![
-                KeyPolicyEntry { number: 1, alias: "alias/volume".to_owned() },
+                KeyPolicyEntry { number: 0, alias: "alias/volume".to_owned() },
                 KeyPolicyEntry { number: 7, alias: "alias/\"odd\\name\n\u{7f}".to_owned() },
             ],
             kms: KmsPlace::Directory("/srv/kms".to_owned()),
@@ -301,7 +310,7 @@ mod tests {
         assert_eq!(parse_with("volume = \"ab", "volume = \""), BAD_VALUE);
         assert_eq!(parse_with("material = \"cd", "material = \"zz"), BAD_VALUE);
         assert_eq!(parse_with("AQIDBA==", "AQIDBA"), BAD_VALUE);
-        assert_eq!(parse_with("number = 7", "number = 1"), BAD_VALUE);
+        assert_eq!(parse_with("number = 7", "number = 0"), BAD_VALUE);
         assert!(parse_with("\n[authentication]\n", "").is_err());
         let long = "x".repeat(TEXT_LEN_MAX + 1);
         assert_eq!(

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::format::FormatError;
 use crate::kms::KmsError;
 use crate::lower::LowerError;
 use crate::units::BlockNo;
@@ -64,6 +65,12 @@ pub enum FsError {
     StaleNode,
     /// Not offered.
     Unsupported,
+    /// Another mount or command has the volume open.
+    VolumeBusy,
+    /// The volume configuration does not parse or verify.
+    VolumeConfig(FormatError),
+    /// The directory holds no volume.
+    VolumeMissing,
 }
 
 impl fmt::Display for FsError {
@@ -80,6 +87,9 @@ impl fmt::Display for FsError {
             Self::ReadOnly => f.write_str("read-only volume"),
             Self::StaleNode => f.write_str("stale node"),
             Self::Unsupported => f.write_str("not supported"),
+            Self::VolumeBusy => f.write_str("the volume is open elsewhere"),
+            Self::VolumeConfig(error) => write!(f, "volume configuration: {error}"),
+            Self::VolumeMissing => f.write_str("no kmsfs volume"),
         }
     }
 }

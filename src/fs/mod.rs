@@ -1,12 +1,58 @@
 //! The filesystem core: names, headers, content, rotation. Knows nothing of FUSE.
+//!
+//! [`Volume`] is the whole surface. Its operations stand by subject: [`mod@lookup`] and `readdir`,
+//! `create`, `remove`, `attrs`, `xattrs`, `io`; what concerns one file's content and header stands in
+//! `file`, `content`, `resize`, `holes`, `header_io`, `rewrap` and `recover`, which know no names and
+//! run on any [`crate::lower::LowerFile`].
 
+mod attrs;
+mod buffers;
+mod content;
+mod create;
+mod data_keys;
+mod descriptors;
 mod error;
+mod file;
+mod fsck;
+mod gaps;
+mod header_io;
+mod holes;
+mod io;
+mod lifecycle;
+mod lookup;
+mod names;
+mod nodes;
+mod policy;
+mod readdir;
+mod recover;
+mod recover_tree;
+mod remove;
+mod resize;
+mod rewrap;
+mod rewrap_queue;
+mod status;
+mod sweep;
 mod types;
 mod volume;
+mod walk;
+mod workers;
+mod xattrs;
 
+pub use content::Trust;
+pub use data_keys::DataKeys;
 pub use error::{CorruptPart, FsError};
+pub use file::{FileEnv, FileNode};
+pub use fsck::{Finding, FsckDepth, FsckReport};
+pub use lifecycle::{NewVolume, OpenOptions, VolumeSummary, init, probe};
+pub use recover::{Mended, mend};
+pub use recover_tree::RecoveryReport;
+pub use resize::EmptyHeader;
+pub use rewrap::Rewrapped;
+pub use status::{FileStatus, VolumeStatus};
+pub use sweep::{RewrapOptions, RewrapReport, Usage, UsageRow};
 pub use types::{
     AllocateHow, Attr, Caller, DirEntry, NodeId, RenameHow, SeekTo, SetAttr, SetTime, StatFs,
     WriteHow, XattrHow,
 };
 pub use volume::Volume;
+pub use workers::Workers;

@@ -1,173 +1,279 @@
-//! The volume: everything the mount, the commands and the tests can do with it.
+//! The volume: owns everything, and reaches lower files and directories for the operations that
+//! stand in the other files of this folder.
 
-use crate::fs::{
-    AllocateHow, Attr, Caller, DirEntry, FsError, NodeId, RenameHow, SeekTo, SetAttr, StatFs,
-    WriteHow, XattrHow,
-};
-use crate::lower::SyncScope;
-use crate::name::PlainName;
-use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// One volume, open.
+use crate::clock::Clock;
+use crate::crypto::kdf::VolumeKeys;
+use crate::format::marker::DirMarker;
+use crate::format::name::{LowerEntry, MARKER_NAME, classify};
+use crate::format::volume::VolumeConfig;
+use crate::fs::content::Trust;
+use crate::fs::data_keys::{DEFAULT_POLICY, DataKeys};
+use crate::fs::descriptors::OpenNodes;
+use crate::fs::file::FileEnv;
+use crate::fs::names::Names;
+use crate::fs::nodes::{Node, NodeTable, Place};
+use crate::fs::rewrap_queue::RewrapQueue;
+use crate::fs::{CorruptPart, FsError, NodeId, RecoveryReport};
+use crate::lower::{Access, LockedFile, LowerDir, OsFile, Pinned, SyncScope};
+use crate::name::LowerName;
+use crate::sync::{Mutex, Rank, RwLock};
+
+/// One volume, open. Everything is `&self`; operations take node numbers and names and give values.
 #[derive(Debug)]
-pub struct Volume {}
+pub struct Volume {
+    pub(super) root: Arc<LowerDir>,
+    /// The same, for its attributes.
+    pub(super) root_pin: Pinned,
+    /// `.kmsfs` in the root.
+    pub(super) own: Arc<LowerDir>,
+    /// Rank CACHE; changed by `policy set` only.
+    pub(super) config: RwLock<VolumeConfig>,
+    pub(super) keys: VolumeKeys,
+    pub(super) data_keys: DataKeys,
+    pub(super) nodes: NodeTable,
+    pub(super) open_nodes: OpenNodes,
+    pub(super) rewraps: RewrapQueue,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) trust: Trust,
+    pub(super) read_only: bool,
+    /// Something was written since the last checkpoint.
+    pub(super) dirty: AtomicBool,
+    /// Lower directory as it was named at opening, for people.
+    pub(super) lower_path: PathBuf,
+    pub(super) recovery: Option<RecoveryReport>,
+    /// Held as long as the volume is open for writing.
+    pub(super) lock: Mutex<Option<LockedFile>>,
+}
 
-#[allow(missing_docs, unused_variables, clippy::missing_errors_doc)]
 impl Volume {
-    /// `Ok(None)`: no such name, and the kernel may remember that. Counts one lookup if found.
-    pub fn lookup(&self, parent: NodeId, name: &PlainName) -> Result<Option<Attr>, FsError> {
-        unimplemented!()
+    /// The directory of a node. Opened at most once as long as it stays in the cache.
+    pub(super) fn dir_of(&self, node: &Arc<Node>) -> Result<Arc<LowerDir>, FsError> {
+        node.check_dir()?;
+        if let Some(dir) = node.descriptors().dir {
+            return Ok(dir);
+        }
+        let dir = match node.place() {
+            Place::Root => return Ok(Arc::clone(&self.root)),
+            Place::Named { parent, name } => Arc::new(self.dir_of(&parent)?.open_dir(&name)?),
+            Place::Pinned(_) => return Err(FsError::NotFound),
+        };
+        node.set_descriptors(|open| open.dir = Some(Arc::clone(&dir)));
+        self.open_nodes.opened(node);
+        Ok(dir)
     }
-    /// The kernel drops `count` lookups of a node.
-    pub fn forget(&self, node: NodeId, count: u64) {
-        unimplemented!()
+
+    /// The lower file of a node.
+    pub(super) fn file_of(&self, node: &Arc<Node>) -> Result<Arc<OsFile>, FsError> {
+        if let Some(file) = node.open_file() {
+            return Ok(file);
+        }
+        node.check_file()?;
+        let access = if self.read_only { Access::ReadOnly } else { Access::ReadWrite };
+        let file = match node.place() {
+            Place::Named { parent, name } => self.dir_of(&parent)?.open_file(&name, access)?,
+            Place::Pinned(pinned) => pinned.open_file(access)?,
+            Place::Root => return Err(FsError::Errno(libc::EISDIR)),
+        };
+        let file = Arc::new(file);
+        self.keep_file(node, &file);
+        Ok(file)
     }
-    pub fn attr(&self, node: NodeId) -> Result<Attr, FsError> {
-        unimplemented!()
+
+    /// Keeps a file's descriptor for the next request.
+    pub(super) fn keep_file(&self, node: &Arc<Node>, file: &Arc<OsFile>) {
+        node.set_descriptors(|open| open.file = Some(Arc::clone(file)));
+        self.open_nodes.opened(node);
     }
-    pub fn set_attr(&self, node: NodeId, set: &SetAttr) -> Result<Attr, FsError> {
-        unimplemented!()
+
+    /// Id and key policy of a directory.
+    ///
+    /// # Errors
+    /// `FsError::Corrupt` if the marker is missing or wrong.
+    pub(super) fn marker_of(&self, node: &Arc<Node>) -> Result<DirMarker, FsError> {
+        if let Some(marker) = node.marker() {
+            return Ok(marker);
+        }
+        let marker = self.load_marker(&*self.dir_of(node)?)?;
+        node.set_marker(marker);
+        Ok(marker)
     }
-    pub fn readlink(&self, node: NodeId) -> Result<Vec<u8>, FsError> {
-        unimplemented!()
+
+    /// Reads the marker of a lower directory.
+    pub(super) fn load_marker(&self, dir: &LowerDir) -> Result<DirMarker, FsError> {
+        let bytes = match dir.read_small(&own_name(MARKER_NAME)?, MARKER_LEN_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.errno == libc::ENOENT => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        DirMarker::parse(&bytes, self.data_keys.volume(), &self.keys.markers)
+            .map_err(|_| FsError::Corrupt(CorruptPart::Marker))
     }
-    /// Makes a regular, special or device file; `mode` has the type bits (S_IFMT). Counts one lookup.
-    pub fn mknod(
+
+    /// The names of a directory.
+    pub(super) fn names_of(&self, node: &Arc<Node>) -> Result<Names<'_>, FsError> {
+        Ok(Names::new(&self.keys, self.marker_of(node)?.dir))
+    }
+
+    /// Runs `work` on the content of a regular file.
+    pub(super) fn with_file<T>(
         &self,
-        parent: NodeId,
-        name: &PlainName,
-        mode: u32,
-        umask: u32,
-        rdev: u32,
-        caller: Caller,
-    ) -> Result<Attr, FsError> {
-        unimplemented!()
+        node: &Arc<Node>,
+        work: impl FnOnce(&FileEnv<'_>) -> Result<T, FsError>,
+    ) -> Result<T, FsError> {
+        self.with_file_under(node, DEFAULT_POLICY, work)
     }
-    pub fn mkdir(
+
+    /// Runs `work` on the content of a regular file that may get its header now, by the key policy
+    /// of its directory.
+    pub(super) fn with_file_mut<T>(
         &self,
-        parent: NodeId,
-        name: &PlainName,
-        mode: u32,
-        umask: u32,
-        caller: Caller,
-    ) -> Result<Attr, FsError> {
-        unimplemented!()
+        node: &Arc<Node>,
+        work: impl FnOnce(&FileEnv<'_>) -> Result<T, FsError>,
+    ) -> Result<T, FsError> {
+        self.check_writable()?;
+        let policy = match node.parent() {
+            Some(parent) if node.file.known_size().is_none_or(|size| size.0 == 0) => {
+                self.marker_of(&parent)?.policy
+            }
+            Some(_) | None => DEFAULT_POLICY,
+        };
+        self.with_file_under(node, policy, work)
     }
-    pub fn symlink(
+
+    fn with_file_under<T>(
         &self,
-        parent: NodeId,
-        name: &PlainName,
-        target: &[u8],
-        caller: Caller,
-    ) -> Result<Attr, FsError> {
-        unimplemented!()
+        node: &Arc<Node>,
+        policy: u32,
+        work: impl FnOnce(&FileEnv<'_>) -> Result<T, FsError>,
+    ) -> Result<T, FsError> {
+        let file = self.file_of(node)?;
+        let env = FileEnv { file: &*file, data_keys: &self.data_keys, policy, trust: self.trust };
+        let result = work(&env);
+        if node.file.take_freshly_loaded() {
+            self.keys_loaded(node, &env);
+        }
+        if let Err(FsError::Corrupt(part)) = &result {
+            tracing::error!(
+                node = node.id.0,
+                file = node.file.envelope().map(|(id, _)| id.to_string()),
+                place = ?lower_name(node),
+                %part,
+                "corrupt"
+            );
+        }
+        result
     }
-    pub fn link(&self, node: NodeId, parent: NodeId, name: &PlainName) -> Result<Attr, FsError> {
-        unimplemented!()
+
+    /// A file's keys were loaded: bound their number, and see whether its envelope is stale.
+    fn keys_loaded(&self, node: &Arc<Node>, env: &FileEnv<'_>) {
+        if let Some(evicted) = self.open_nodes.keys_loaded(node) {
+            self.drop_keys_of(&evicted);
+        }
+        if !self.read_only && node.file.is_stale(env).unwrap_or(false) {
+            self.rewraps.push(node);
+        }
     }
-    pub fn unlink(&self, parent: NodeId, name: &PlainName) -> Result<(), FsError> {
-        unimplemented!()
+
+    /// Forgets the keys of one file.
+    pub(super) fn drop_keys_of(&self, node: &Arc<Node>) {
+        let dropped = self.file_of(node).and_then(|file| {
+            let data_keys = &self.data_keys;
+            let env = FileEnv { file: &*file, data_keys, policy: 0, trust: self.trust };
+            node.file.drop_keys(&env)
+        });
+        if let Err(error) = dropped {
+            tracing::warn!(node = node.id.0, %error, "dropping keys");
+        }
     }
-    pub fn rmdir(&self, parent: NodeId, name: &PlainName) -> Result<(), FsError> {
-        unimplemented!()
+
+    /// Refuses changes of a read-only mount, and notes that there is something to checkpoint.
+    pub(super) fn check_writable(&self) -> Result<(), FsError> {
+        if self.read_only {
+            return Err(FsError::ReadOnly);
+        }
+        if !self.dirty.load(Ordering::Relaxed) {
+            self.dirty.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
-    pub fn rename(
-        &self,
-        parent: NodeId,
-        name: &PlainName,
-        new_parent: NodeId,
-        new_name: &PlainName,
-        how: RenameHow,
-    ) -> Result<(), FsError> {
-        unimplemented!()
-    }
-    /// Replaces the content of `out` by at most `len` bytes from `at`; short only at the end of the file.
-    pub fn read(
-        &self,
-        node: NodeId,
-        at: u64,
-        len: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<(), FsError> {
-        unimplemented!()
-    }
-    pub fn write(
-        &self,
-        node: NodeId,
-        at: u64,
-        data: &[u8],
-        how: WriteHow,
-    ) -> Result<usize, FsError> {
-        unimplemented!()
-    }
-    /// Regular files and directories.
+
+    /// Makes a file, or a directory's own entry, durable: its content, and that it can be reached.
+    ///
+    /// # Errors
+    /// `FsError::Lower`.
     pub fn sync(&self, node: NodeId, scope: SyncScope) -> Result<(), FsError> {
-        unimplemented!()
+        let node = self.nodes.find(node)?;
+        if self.read_only {
+            return Ok(());
+        }
+        match node.check_dir() {
+            Ok(()) => self.dir_of(&node)?.sync()?,
+            Err(_) => self.with_file(&node, |env| node.file.sync(env, scope))?,
+        }
+        self.make_reachable(&node)
     }
-    /// Gives entries behind `cookie` (0 = from the start) until `sink` breaks (that entry is not consumed).
-    pub fn read_dir(
+
+    /// Makes names, sidecars and markers from here up to the root durable.
+    fn make_reachable(&self, node: &Arc<Node>) -> Result<(), FsError> {
+        let mut node = Arc::clone(node);
+        while let Place::Named { parent, name } = node.place() {
+            // Cleared first: a rename meanwhile sets it again.
+            if !node.name_durable.swap(true, Ordering::AcqRel) {
+                let synced = self.sync_name(&node, &parent, &name);
+                if synced.is_err() {
+                    node.name_durable.store(false, Ordering::Release);
+                }
+                synced?;
+            }
+            node = parent;
+        }
+        Ok(())
+    }
+
+    fn sync_name(
         &self,
-        node: NodeId,
-        cookie: u64,
-        sink: &mut dyn FnMut(&DirEntry) -> ControlFlow<()>,
+        node: &Arc<Node>,
+        parent: &Arc<Node>,
+        name: &LowerName,
     ) -> Result<(), FsError> {
-        unimplemented!()
+        let parent_dir = self.dir_of(parent)?;
+        if node.check_dir().is_ok() {
+            let dir = self.dir_of(node)?;
+            sync_own_file(&dir, &own_name(MARKER_NAME)?)?;
+            dir.sync()?;
+        }
+        if let LowerEntry::Long { sidecar } = classify(name.as_bytes()) {
+            sync_own_file(&parent_dir, &sidecar)?;
+        }
+        Ok(parent_dir.sync()?)
     }
-    /// As `read_dir`, with attributes (`None` for `.` and `..`, which count no lookup); counts a lookup per entry consumed.
-    pub fn read_dir_plus(
-        &self,
-        node: NodeId,
-        cookie: u64,
-        sink: &mut dyn FnMut(&DirEntry, Option<&Attr>) -> ControlFlow<()>,
-    ) -> Result<(), FsError> {
-        unimplemented!()
+}
+
+/// fsync of one of the volume's own small files.
+fn sync_own_file(dir: &LowerDir, name: &LowerName) -> Result<(), FsError> {
+    use crate::lower::LowerFile;
+    Ok(dir.open_file(name, Access::ReadOnly)?.sync(SyncScope::All)?)
+}
+
+/// A name of the volume's own, which is a name for certain.
+pub(super) fn own_name(name: &str) -> Result<LowerName, FsError> {
+    LowerName::from_bytes(name.as_bytes()).map_err(|_| FsError::Bug("own name is no name"))
+}
+
+fn lower_name(node: &Node) -> Option<LowerName> {
+    match node.place() {
+        Place::Named { name, .. } => Some(name),
+        Place::Root | Place::Pinned(_) => None,
     }
-    pub fn statfs(&self) -> Result<StatFs, FsError> {
-        unimplemented!()
-    }
-    pub fn set_xattr(
-        &self,
-        node: NodeId,
-        name: &[u8],
-        value: &[u8],
-        how: XattrHow,
-    ) -> Result<(), FsError> {
-        unimplemented!()
-    }
-    pub fn find_xattr(&self, node: NodeId, name: &[u8]) -> Result<Vec<u8>, FsError> {
-        unimplemented!()
-    }
-    /// Names, each ended by NUL.
-    pub fn list_xattrs(&self, node: NodeId) -> Result<Vec<u8>, FsError> {
-        unimplemented!()
-    }
-    pub fn remove_xattr(&self, node: NodeId, name: &[u8]) -> Result<(), FsError> {
-        unimplemented!()
-    }
-    pub fn allocate(
-        &self,
-        node: NodeId,
-        at: u64,
-        len: u64,
-        how: AllocateHow,
-    ) -> Result<(), FsError> {
-        unimplemented!()
-    }
-    pub fn seek(&self, node: NodeId, at: u64, to: SeekTo) -> Result<u64, FsError> {
-        unimplemented!()
-    }
-    pub fn copy_range(
-        &self,
-        from: NodeId,
-        at: u64,
-        to: NodeId,
-        to_at: u64,
-        len: u64,
-    ) -> Result<u64, FsError> {
-        unimplemented!()
-    }
-    /// Clean end: finishes the worker, syncs, writes the clean marker.
-    pub fn shutdown(&self) -> Result<(), FsError> {
-        unimplemented!()
-    }
+}
+
+/// Bytes; a marker has 96.
+const MARKER_LEN_MAX: usize = 128;
+
+pub(super) fn lock_slot(lock: Option<LockedFile>) -> Mutex<Option<LockedFile>> {
+    Mutex::new(Rank::Cache, lock)
 }

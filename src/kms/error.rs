@@ -4,9 +4,9 @@ use std::fmt;
 
 use crate::kms::KeyState;
 
-/// One variant per AWS exception, by AWS' names less `Exception`.
+#[allow(missing_docs, reason = "the fields are the words of the message")]
+/// One variant per AWS exception, by AWS' names less `Exception`. `message` is what AWS' clients show.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "`message` has the words for the caller, `key` is the key's ARN")]
 pub enum KmsError {
     /// The caller may not do this with this key.
     AccessDenied { message: String },

@@ -1,8 +1,37 @@
 //! The lower filesystem: the only place that touches the volume's directory.
 //!
 //! Everything is `(directory descriptor, name)`; no method takes a path, so that there is no race of
-//! strings. All of the crate's `unsafe` stands in `sys`.
+//! strings, and none follows a symbolic link. All of the crate's `unsafe` stands in `sys`.
+//!
+//! * [`LowerDir`]: a directory and what can be done to the names in it
+//! * [`OsFile`]: an open regular file, the real [`LowerFile`]
+//! * [`Pinned`]: any inode, held by descriptor, with or without a name
+//! * [`acting_as`]: creating on behalf of another user
 
+mod attributes;
+mod dir;
+mod entries;
+mod file;
+mod identity;
+mod limits;
+mod pinned;
+mod proc_fd;
+#[allow(unsafe_code)]
+mod sys;
+#[cfg(test)]
+mod test_dir;
 mod types;
+mod whole_file;
+mod xattr;
 
-pub use types::{LowerError, LowerFile, LowerId, LowerStat, LowerTime, NodeKind, SyncScope};
+pub use dir::LowerDir;
+pub use entries::{Entries, LowerEntry};
+pub use file::OsFile;
+pub use identity::acting_as;
+pub use limits::{no_core_dumps, raise_descriptor_limit};
+pub use pinned::Pinned;
+pub use types::{
+    Access, LowerError, LowerFile, LowerId, LowerRename, LowerStat, LowerStatFs, LowerTime,
+    NodeKind, SyncScope, TimeSpec, XattrFlags,
+};
+pub use whole_file::LockedFile;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::fmt::Debug;
 
+use rustix::io::{Errno, retry_on_intr};
+
 use crate::units::{LowerLen, LowerOffset};
 
 /// A system call of the lower filesystem that failed.
@@ -22,6 +24,19 @@ impl fmt::Display for LowerError {
 
 impl std::error::Error for LowerError {}
 
+/// Makes a system call, again after each EINTR, and adds its name to the error.
+pub(super) fn call<T>(
+    op: &'static str,
+    work: impl FnMut() -> Result<T, Errno>,
+) -> Result<T, LowerError> {
+    retry_on_intr(work).map_err(|error| refused(op, error))
+}
+
+/// The error of a system call that is named `op`.
+pub(super) fn refused(op: &'static str, error: Errno) -> LowerError {
+    LowerError { op, errno: error.raw_os_error() }
+}
+
 /// How much a sync covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncScope {
@@ -32,6 +47,7 @@ pub enum SyncScope {
 }
 
 /// One open regular file of the lower filesystem. Tests substitute memory and power cuts.
+#[expect(clippy::len_without_is_empty, reason = "a file is no collection")]
 pub trait LowerFile: Send + Sync + Debug {
     /// Length in bytes.
     ///
@@ -50,6 +66,14 @@ pub trait LowerFile: Send + Sync + Debug {
     /// # Errors
     /// What pwrite answers.
     fn write_at(&self, at: LowerOffset, data: &[u8]) -> Result<(), LowerError>;
+
+    /// As [`Self::write_at`], and the time of the last change of content stays: for what is no content.
+    ///
+    /// # Errors
+    /// What statx and pwrite answer.
+    fn write_keeping_mtime(&self, at: LowerOffset, data: &[u8]) -> Result<(), LowerError> {
+        self.write_at(at, data)
+    }
 
     /// Sets the length; growing makes a hole.
     ///
@@ -75,6 +99,21 @@ pub trait LowerFile: Send + Sync + Debug {
     /// # Errors
     /// What lseek with SEEK_DATA answers, but for ENXIO.
     fn next_data(&self, at: LowerOffset) -> Result<Option<LowerOffset>, LowerError>;
+
+    /// Start of the next hole of whole pages at or behind `at`, which lies below the length; the end
+    /// of the file counts as one.
+    ///
+    /// # Errors
+    /// What lseek with SEEK_HOLE answers.
+    fn next_hole(&self, at: LowerOffset) -> Result<LowerOffset, LowerError> {
+        const PAGE_LEN: u64 = 4096;
+        let end = self.len()?.0;
+        let mut page = at.0 / PAGE_LEN * PAGE_LEN;
+        while page < end && self.next_data(LowerOffset(page))? == Some(LowerOffset(page)) {
+            page += PAGE_LEN;
+        }
+        Ok(LowerOffset(page.min(end)))
+    }
 
     /// Makes what was written durable.
     ///
@@ -147,4 +186,65 @@ pub struct LowerStat {
     pub mtime: LowerTime,
     /// Last change of anything.
     pub ctime: LowerTime,
+}
+
+/// How a lower file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// For reading.
+    ReadOnly,
+    /// For reading and writing.
+    ReadWrite,
+}
+
+/// What a rename does with a name that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LowerRename {
+    /// Replaces it.
+    Replace,
+    /// Fails with EEXIST.
+    NoReplace,
+    /// Changes places with it; fails with ENOENT if there is none.
+    Exchange,
+}
+
+/// A time to set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeSpec {
+    /// The time of the call, by the kernel's clock.
+    Now,
+    /// This one.
+    At(LowerTime),
+}
+
+/// What setting an extended attribute does about one that exists, or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XattrFlags {
+    /// Sets it either way.
+    Set,
+    /// Fails with EEXIST if it exists.
+    Create,
+    /// Fails with ENODATA if it does not.
+    Replace,
+}
+
+/// Numbers of the filesystem that a directory lies on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LowerStatFs {
+    /// All blocks, of `frsize` bytes.
+    pub blocks: u64,
+    /// Free blocks.
+    pub bfree: u64,
+    /// Free blocks for an ordinary user.
+    pub bavail: u64,
+    /// All inodes.
+    pub files: u64,
+    /// Free inodes.
+    pub ffree: u64,
+    /// Preferred length of I/O in bytes.
+    pub bsize: u64,
+    /// Fragment size in bytes.
+    pub frsize: u64,
+    /// Longest name in bytes.
+    pub namelen: u64,
 }

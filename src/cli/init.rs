@@ -1,0 +1,140 @@
+//! `kmsfs init`: a new volume, on request only.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::cli::args::{InitArgs, UnlockArgs};
+use crate::cli::print::Printer;
+use crate::cli::target::place_text;
+use crate::cli::unlock::{create_kms, has_kms, kms_dir, open_kms};
+use crate::clock::SystemClock;
+use crate::control::keys::look;
+use crate::control::report::InitReport;
+use crate::control::{Failure, Kind};
+use crate::format::volume::KmsPlace;
+use crate::fs::{self as core, NewVolume};
+use crate::kms::{AliasName, CreateKey, KeyRef, Kms, KmsError};
+use crate::random::OsRandom;
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Kind::InitNotEmpty`], and what making the key service or the volume answers.
+pub fn run(args: &InitArgs, printer: Printer) -> Result<(), Failure> {
+    let (report, _kms) = make_volume(&args.lower, args.key.as_deref(), &args.unlock)?;
+    printer.change(&report, text)
+}
+
+fn text(report: &InitReport) -> String {
+    let lower = report.lower.display();
+    let kms = match report.kms.as_str() {
+        "embedded" => "kept in the volume".to_owned(),
+        dir => format!("kept in {dir}"),
+    };
+    format!(
+        "{lower} is a new volume.   Its key is {} -> {}, {kms}.\n\
+         next: kmsfs mount {lower} MNT\n",
+        report.alias, report.key_arn
+    )
+}
+
+/// Makes a volume; answers what was made, and its key service, open.
+///
+/// # Errors
+/// As [`run`].
+pub fn make_volume(
+    lower: &Path,
+    key: Option<&str>,
+    unlock: &UnlockArgs,
+) -> Result<(InitReport, Kms), Failure> {
+    let alias_text = key.unwrap_or(AliasName::FILESYSTEM);
+    let alias = AliasName::parse(alias_text).ok_or_else(|| {
+        Failure::new(Kind::Usage, format!("not an alias: {alias_text}"))
+            .hint("an alias is alias/NAME, with letters, digits, / _ and -")
+    })?;
+    let lower = empty_dir(lower)?;
+    let place = match &unlock.kms {
+        Some(dir) => KmsPlace::Directory(absolute(dir)?),
+        None => KmsPlace::Embedded,
+    };
+    let dir = kms_dir(&lower, &place, &UnlockArgs::default());
+    let is_new = !has_kms(&dir);
+    let kms = match is_new {
+        true => create_kms(&dir, unlock, &lower)?,
+        false => open_kms(&dir, unlock, &dir)?,
+    };
+    let made = volume_key(&kms, &alias, is_new).and_then(|key_arn| {
+        let new = NewVolume {
+            kms: place.clone(),
+            alias: alias.as_str(),
+            service: &kms,
+            random: &OsRandom,
+            clock: &SystemClock,
+        };
+        Ok((key_arn, core::init(&lower, &new)?))
+    });
+    if made.is_err() && is_new && place == KmsPlace::Embedded {
+        // A half of a volume would make the next attempt fail: the directory was empty before.
+        let _gone = fs::remove_dir_all(&dir);
+    }
+    let (key_arn, volume) = made?;
+    let report = InitReport {
+        volume_id: volume.to_string(),
+        lower,
+        kms: place_text(&place),
+        key_arn,
+        alias: alias.to_string(),
+    };
+    Ok((report, kms))
+}
+
+/// The ARN of the key behind an alias. A new key service gets the key; an existing one must have
+/// it, since a typo must not make a key.
+fn volume_key(kms: &Kms, alias: &AliasName, is_new: bool) -> Result<String, Failure> {
+    if alias.as_str() == AliasName::FILESYSTEM {
+        return Ok(kms.filesystem_key()?.arn.to_string());
+    }
+    match look(kms, &KeyRef::from(alias)) {
+        Ok(key) => return Ok(key.arn.to_string()),
+        Err(KmsError::NotFound { .. }) if is_new => {}
+        Err(error) => {
+            return Err(Failure::from(error).hint(format!(
+                "kmsfs kms --kms DIR create-alias --alias-name {alias} --target-key-id KEY"
+            )));
+        }
+    }
+    let description = "data keys of a kmsfs volume".to_owned();
+    let made = kms.create_key(CreateKey { description, ..CreateKey::default() })?;
+    kms.create_alias(alias.as_str(), &KeyRef::from(&made.arn))?;
+    Ok(made.arn.to_string())
+}
+
+/// Makes the directory if it is not there; refuses one with anything in it.
+fn empty_dir(path: &Path) -> Result<PathBuf, Failure> {
+    let shown = path.display().to_string();
+    match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir(path).map_err(|error| Failure::io(&shown, &error))?;
+        }
+        Err(error) => return Err(Failure::io(&shown, &error)),
+        Ok(mut entries) => {
+            if let Some(entry) = entries.next() {
+                let entry = entry.map_err(|error| Failure::io(&shown, &error))?;
+                let what = format!("{shown} is not empty: it has {}", entry.path().display());
+                return Err(Failure::new(Kind::InitNotEmpty, what)
+                    .hint("choose an empty directory, or one that is not there yet"));
+            }
+        }
+    }
+    fs::canonicalize(path).map_err(|error| Failure::io(&shown, &error))
+}
+
+/// As the volume's configuration keeps it: absolute, and text.
+fn absolute(path: &Path) -> Result<String, Failure> {
+    let path = std::path::absolute(path).map_err(|error| Failure::io(path.display(), &error))?;
+    path.into_os_string().into_string().map_err(|path| {
+        let what = format!("{}: not UTF-8", path.to_string_lossy());
+        Failure::new(Kind::Usage, what).hint("give the key service a directory with a plain name")
+    })
+}

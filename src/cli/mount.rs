@@ -1,0 +1,177 @@
+//! `kmsfs mount`: settles what is meant, makes a volume on `--create`, and mounts it here or in a
+//! process of its own.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::cli::args::{Global, MountArgs};
+use crate::cli::daemon;
+use crate::cli::init::make_volume;
+use crate::cli::logging::{self, Destination};
+use crate::cli::mount_point::{check_apart, usable_mount_point};
+use crate::cli::mount_words::MountWords;
+use crate::cli::mounted::{Opened, run_mounted};
+use crate::cli::notify;
+use crate::cli::print::Printer;
+use crate::cli::target::{open_volume, probe};
+use crate::cli::unlock::{kms_dir, open_kms};
+use crate::control::report::{MountReport, Report};
+use crate::control::{Failure, Kind, Reply};
+use crate::fs::OpenOptions;
+use crate::lower::no_core_dumps;
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Kind::MountPoint`], [`Kind::AlreadyRunning`], and what unlocking and opening answer.
+pub fn run(args: &MountArgs, global: &Global, printer: Printer) -> Result<(), Failure> {
+    let settings = MountWords::of(args)?;
+    if settings.args.detached {
+        return run_detached(&settings, global);
+    }
+    let destination = match &settings.args.log {
+        Some(path) => Destination::File(path),
+        None => Destination::Stderr,
+    };
+    if settings.args.foreground {
+        let recent = logging::start(global, destination)?;
+        let opened = open(&settings, global)?;
+        return run_mounted(opened, &settings, recent, |report| {
+            notify::ready(report);
+            printer.change(report, text)
+        });
+    }
+    logging::start(global, Destination::Stderr)?;
+    // Errors that need no passphrase are told before one is asked for.
+    check(&settings)?;
+    let report = daemon::start(&settings.args, global)?;
+    printer.change(&report, text)
+}
+
+/// The process of a mount that leaves the terminal: talks to its parent on stdout, by one line.
+fn run_detached(settings: &MountWords, global: &Global) -> Result<(), Failure> {
+    let result = mount_detached(settings, global);
+    match result {
+        Err((false, failure)) => {
+            // The parent shows it and exits with its code.
+            tell_parent(&Reply::Failed(failure))
+        }
+        Err((true, failure)) => Err(failure),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// The flag in the error: whether the parent has gone already.
+fn mount_detached(settings: &MountWords, global: &Global) -> Result<(), (bool, Failure)> {
+    let early = |failure| (false, failure);
+    let destination = settings.args.log.as_deref().map_or(Destination::Memory, Destination::File);
+    let recent = logging::start(global, destination).map_err(early)?;
+    let opened = open(settings, global).map_err(early)?;
+    let mut told = false;
+    let result = run_mounted(opened, settings, recent, |report| {
+        daemon::detach()?;
+        notify::ready(report);
+        let reply = Reply::Done(report.to_value());
+        let sent = tell_parent(&reply).and_then(|()| daemon::leave_stdio());
+        told = true;
+        sent
+    });
+    result.map_err(|failure| (told, failure))
+}
+
+fn tell_parent(reply: &Reply) -> Result<(), Failure> {
+    let mut line =
+        serde_json::to_vec(reply).map_err(|error| Failure::new(Kind::Other, error.to_string()))?;
+    line.push(b'\n');
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(&line).and_then(|()| stdout.flush()).map_err(|e| Failure::io("parent", &e))
+}
+
+fn text(report: &MountReport) -> String {
+    let (lower, at) = (report.lower.display(), report.mount_point.display());
+    let made = if report.created { " (new)" } else { "" };
+    let mode = if report.read_only { ", read-only" } else { "" };
+    format!("{lower}{made} is mounted at {at}{mode}.\nnext: kmsfs status {at}\n")
+}
+
+/// Checks what can be checked without a key, and changes nothing.
+fn check(settings: &MountWords) -> Result<(), Failure> {
+    let (lower, mount_point) = (&settings.args.lower, &settings.args.mount_point);
+    let make = settings.args.create;
+    if !(make && is_absent(mount_point)) {
+        let real = usable_mount_point(mount_point, lower)?;
+        if let Ok(lower) = lower.canonicalize() {
+            check_apart(&lower, &real)?;
+        }
+    }
+    if !(make && is_absent_or_empty(lower)) {
+        probe(lower).map_err(|failure| init_hint(failure, settings))?;
+    }
+    Ok(())
+}
+
+/// Opens the volume, after making it if that was asked for.
+fn open(settings: &MountWords, global: &Global) -> Result<Opened, Failure> {
+    check(settings)?;
+    let args = &settings.args;
+    let create = args.create && is_absent_or_empty(&args.lower);
+    if args.create && is_absent(&args.mount_point) {
+        std::fs::create_dir(&args.mount_point)
+            .map_err(|error| Failure::io(args.mount_point.display(), &error))?;
+    }
+    if let Err(error) = no_core_dumps() {
+        tracing::warn!("core dumps are not switched off: {error}");
+    }
+    let (lower, kms) = if create {
+        let made = std::fs::create_dir(&args.lower);
+        if let Err(error) = made.or_else(already_there) {
+            return Err(Failure::io(args.lower.display(), &error));
+        }
+        let real = canonical(&args.lower)?;
+        check_apart(&real, &canonical(&args.mount_point)?)?;
+        let (report, kms) = make_volume(&real, None, &args.unlock)?;
+        (report.lower, kms)
+    } else {
+        let (lower, summary) = probe(&args.lower)?;
+        let kms = open_kms(&kms_dir(&lower, &summary.kms, &args.unlock), &args.unlock, &lower)?;
+        (lower, kms)
+    };
+    let (lower, summary) = probe(&lower)?;
+    let options = OpenOptions { read_only: args.ro };
+    let volume = open_volume(&lower, &kms, options)?;
+    let mount_point = usable_mount_point(&args.mount_point, &lower)?;
+    tracing::debug!(verbose = global.verbose, "volume is open");
+    Ok(Opened {
+        volume: Arc::new(volume),
+        kms: Arc::new(kms),
+        summary,
+        lower,
+        mount_point,
+        created: create,
+    })
+}
+
+fn init_hint(failure: Failure, settings: &MountWords) -> Failure {
+    let (lower, at) = (settings.args.lower.display(), settings.args.mount_point.display());
+    failure.hint(format!("kmsfs mount --create {lower} {at}   (makes a new volume)"))
+}
+
+fn is_absent(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+fn is_absent_or_empty(path: &Path) -> bool {
+    match std::fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+fn already_there(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }
+}
+
+fn canonical(path: &Path) -> Result<PathBuf, Failure> {
+    path.canonicalize().map_err(|error| Failure::io(path.display(), &error))
+}

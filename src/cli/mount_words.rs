@@ -1,0 +1,231 @@
+//! The words of `-o`, of fstab, and of mount(8)'s helper `mount.fuse.kmsfs`.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::cli::args::MountArgs;
+use crate::cli::values::parse_duration;
+use crate::control::{Failure, Kind};
+use crate::fuse::MountFlag;
+
+/// A mount command with its `-o` words sorted in.
+#[derive(Clone, Debug, Default)]
+pub(super) struct MountWords {
+    /// The arguments, words of `-o` included; paths are absolute.
+    pub(super) args: MountArgs,
+    /// Flags for the kernel.
+    pub(super) flags: Vec<MountFlag>,
+}
+
+impl MountWords {
+    /// Merges options and words.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for an unknown word, by its name.
+    pub(super) fn of(args: &MountArgs) -> Result<Self, Failure> {
+        let words = parse_words(&args.options)?;
+        let mut merged = args.clone();
+        merged.ro |= words.ro;
+        merged.allow_other |= words.allow_other;
+        merged.shared |= words.shared;
+        merged.no_writeback |= words.no_writeback;
+        merged.idle = args.idle.or(words.idle);
+        merged.log = args.log.clone().or(words.log);
+        let unlock = &mut merged.unlock;
+        if unlock.passfile.is_none() && unlock.extpass.is_none() && unlock.keyfile.is_none() {
+            unlock.passfile = words.passfile;
+            unlock.extpass = words.extpass;
+            unlock.keyfile = words.keyfile;
+        }
+        unlock.kms = args.unlock.kms.clone().or(words.kms);
+        // The process of the mount lives in /.
+        let paths = [&mut merged.lower, &mut merged.mount_point];
+        let optional = [&mut merged.log, &mut unlock.kms];
+        for path in paths.into_iter().chain(optional.into_iter().flatten()) {
+            *path =
+                std::path::absolute(&*path).map_err(|error| Failure::io(path.display(), &error))?;
+        }
+        Ok(Self { args: merged, flags: words.flags })
+    }
+}
+
+/// What the words of `-o` say.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Words {
+    pub(super) ro: bool,
+    pub(super) allow_other: bool,
+    pub(super) shared: bool,
+    pub(super) no_writeback: bool,
+    pub(super) idle: Option<Duration>,
+    pub(super) log: Option<PathBuf>,
+    pub(super) passfile: Option<PathBuf>,
+    pub(super) extpass: Option<String>,
+    pub(super) keyfile: Option<PathBuf>,
+    pub(super) kms: Option<PathBuf>,
+    pub(super) flags: Vec<MountFlag>,
+}
+
+/// Words for mount(8), systemd and the boot; nothing for us. `default_permissions` always holds.
+const FOR_OTHERS: &[&str] = &[
+    "_netdev",
+    "auto",
+    "default_permissions",
+    "defaults",
+    "fail",
+    "group",
+    "noauto",
+    "nodiratime",
+    "nofail",
+    "noowner",
+    "nouser",
+    "owner",
+    "relatime",
+    "rw",
+    "user",
+    "users",
+];
+
+/// Reads the words of all `-o` options.
+///
+/// # Errors
+/// [`Kind::Usage`] for an unknown word, by its name.
+pub(super) fn parse_words(options: &[String]) -> Result<Words, Failure> {
+    let mut words = Words::default();
+    for word in options.iter().flat_map(|option| option.split(',')).filter(|w| !w.is_empty()) {
+        match word.split_once('=') {
+            Some((name, value)) => take_value(&mut words, name, value)?,
+            None => take_flag(&mut words, word)?,
+        }
+    }
+    Ok(words)
+}
+
+fn take_flag(words: &mut Words, word: &str) -> Result<(), Failure> {
+    match word {
+        "ro" => words.ro = true,
+        "allow_other" => words.allow_other = true,
+        "shared" => words.shared = true,
+        "no_writeback" => words.no_writeback = true,
+        _ if FOR_OTHERS.contains(&word) || is_comment(word) => {}
+        _ => match MountFlag::parse(word) {
+            Some(flag) => words.flags.push(flag),
+            None => return Err(unknown(word)),
+        },
+    }
+    Ok(())
+}
+
+fn take_value(words: &mut Words, name: &str, value: &str) -> Result<(), Failure> {
+    let path = || Some(PathBuf::from(value));
+    match name {
+        "passfile" => words.passfile = path(),
+        "keyfile" => words.keyfile = path(),
+        "extpass" => words.extpass = Some(value.to_owned()),
+        "kms" => words.kms = path(),
+        "log" => words.log = path(),
+        "idle" => {
+            let idle = parse_duration(value).map_err(|what| Failure::new(Kind::Usage, what))?;
+            words.idle = Some(idle);
+        }
+        "comment" => {}
+        _ if is_comment(name) => {}
+        _ => return Err(unknown(name)),
+    }
+    Ok(())
+}
+
+/// `x-...` and `X-...` are for whoever reads fstab.
+fn is_comment(word: &str) -> bool {
+    word.starts_with("x-") || word.starts_with("X-")
+}
+
+fn unknown(word: &str) -> Failure {
+    Failure::new(Kind::Usage, format!("unknown mount option: {word}"))
+        .hint("kmsfs mount --help; docs/CLI.md lists the words of -o")
+}
+
+/// Turns a call by mount(8) into a mount command; `None` if it asks for a rehearsal (`-f`).
+///
+/// mount(8) runs `mount.fuse.kmsfs LOWER MNT [-sfnv] [-o OPT,..] [-t TYPE]`; libfuse's `mount.fuse`
+/// runs `kmsfs LOWER MNT -o OPT,..`. Anything else stays as it is.
+pub(super) fn from_mount_helper(words: Vec<OsString>) -> Option<Vec<OsString>> {
+    let name = words.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
+    let is_helper = name == "mount.fuse.kmsfs" || name == "mount.kmsfs";
+    let has_slash = |word: &OsString| word.as_bytes().contains(&b'/');
+    let is_by_libfuse = words.get(1).is_some_and(has_slash)
+        && words.get(2).is_some_and(has_slash)
+        && words.get(3).is_none_or(|word| word == "-o");
+    if !is_helper && !is_by_libfuse {
+        return Some(words);
+    }
+    let mut out: Vec<OsString> = vec!["kmsfs".into(), "mount".into()];
+    let mut rest = words.into_iter().skip(1);
+    while let Some(word) = rest.next() {
+        match word.as_bytes() {
+            b"-o" => {
+                out.push("-o".into());
+                out.extend(rest.next());
+            }
+            // The type, or a namespace: ours to ignore.
+            b"-t" | b"-N" => {
+                rest.next();
+            }
+            flags @ [b'-', letters @ ..] if letters.iter().all(|b| b"sfnv".contains(b)) => {
+                if is_helper && flags.contains(&b'f') {
+                    return None;
+                }
+            }
+            _ => out.push(word),
+        }
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Result<Words, Failure> {
+        parse_words(&[text.to_owned()])
+    }
+
+    #[test]
+    fn words_of_fstab_are_known() {
+        let text = "defaults,ro,noatime,nofail,_netdev,x-systemd.automount,x-gvfs-hide,idle=30m,\
+                    passfile=/root/pass,kms=/srv/kms,nosuid,allow_other,shared,comment=x";
+        let found = words(text).unwrap();
+        assert!(found.ro && found.allow_other && found.shared);
+        assert_eq!(found.idle, Some(Duration::from_secs(1800)));
+        assert_eq!(found.passfile, Some("/root/pass".into()));
+        assert_eq!(found.flags, [MountFlag::NoAtime, MountFlag::NoSuid]);
+        assert_eq!(words("").unwrap(), Words::default());
+    }
+
+    #[test]
+    fn an_unknown_word_is_refused_by_name() {
+        for (text, name) in [("ro,frobnicate", "frobnicate"), ("create=1", "create")] {
+            let failure = words(text).unwrap_err();
+            assert_eq!(failure.kind, Kind::Usage);
+            assert_eq!(failure.what, format!("unknown mount option: {name}"));
+        }
+        assert_eq!(words("idle=soon").unwrap_err().kind, Kind::Usage);
+    }
+
+    fn helped(words: &[&str]) -> Option<Vec<String>> {
+        let out = from_mount_helper(words.iter().map(OsString::from).collect())?;
+        Some(out.into_iter().map(|word| word.into_string().unwrap()).collect())
+    }
+
+    #[test]
+    fn a_call_by_mount_becomes_a_mount_command() {
+        let mount = ["kmsfs", "mount", "/l", "/m", "-o", "rw,dev"].map(str::to_owned).to_vec();
+        let by_mount = ["/sbin/mount.fuse.kmsfs", "/l", "/m", "-sv", "-o", "rw,dev", "-t", "x"];
+        assert_eq!(helped(&by_mount), Some(mount.clone()));
+        assert_eq!(helped(&["kmsfs", "/l", "/m", "-o", "rw,dev"]), Some(mount));
+        assert_eq!(helped(&["mount.fuse.kmsfs", "/l", "/m", "-f", "-o", "rw"]), None);
+        let plain = ["kmsfs", "status", "/m"];
+        assert_eq!(helped(&plain), Some(plain.map(str::to_owned).to_vec()));
+    }
+}

@@ -1,0 +1,226 @@
+//! The life of a mount: from an open volume to its clean end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
+
+use crate::cli::keeper::{Keeper, Keeping, Settler};
+use crate::cli::logging::Recent;
+use crate::cli::mount_words::MountWords;
+use crate::cli::notify;
+use crate::cli::target::summary_report;
+use crate::cli::values::unix_secs;
+use crate::clock::{Clock, SystemClock};
+use crate::control::report::{HelloReport, MountReport};
+use crate::control::{Failure, Kind, MountSide, Server, Session, socket_dir};
+use crate::fs::{Volume, VolumeSummary, Workers};
+use crate::fuse::{Counters, MountError, MountOptions, Mounted, UnmountHow, Unmounter};
+use crate::kms::Kms;
+
+/// A volume that is open and about to be mounted.
+pub(super) struct Opened {
+    pub(super) volume: Arc<Volume>,
+    pub(super) kms: Arc<Kms>,
+    pub(super) summary: VolumeSummary,
+    pub(super) lower: PathBuf,
+    pub(super) mount_point: PathBuf,
+    pub(super) created: bool,
+}
+
+/// Mounts, says so, and stays until the mount ends, whoever ends it.
+///
+/// # Errors
+/// What mounting answers; what the clean end of the volume answers.
+pub(super) fn run_mounted(
+    opened: Opened,
+    settings: &MountWords,
+    recent: Recent,
+    on_ready: impl FnOnce(&MountReport) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let result = serve(&opened, settings, recent, on_ready);
+    notify::stopping();
+    let ended = opened.volume.shutdown().map_err(Failure::from);
+    let flushed = opened.kms.flush_audit().map_err(Failure::from);
+    // The first failure is the cause.
+    result.and(ended).and(flushed).inspect_err(|failure| tracing::error!("{failure}"))
+}
+
+fn serve(
+    opened: &Opened,
+    settings: &MountWords,
+    recent: Recent,
+    on_ready: impl FnOnce(&MountReport) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let server = Server::bind(&socket_dir()?, &opened.summary.volume.to_string())?;
+    let options = mount_options(opened, settings);
+    let mounted =
+        crate::fuse::mount(Arc::clone(&opened.volume), &options).map_err(mount_failure)?;
+    let workers = Workers::start(&opened.volume)
+        .map_err(|error| Failure::io("threads of the volume", &error))?;
+    let keeper = Keeper::start(Keeping {
+        volume: Arc::clone(&opened.volume),
+        kms: Arc::clone(&opened.kms),
+        invalidator: mounted.notifier(),
+        counters: mounted.counters(),
+        unmounter: mounted.unmounter(),
+        idle: settings.args.idle,
+    })?;
+    let side = Side {
+        hello: hello(opened, settings),
+        counters: mounted.counters(),
+        recent,
+        settler: keeper.settler(),
+        unmounter: mounted.unmounter(),
+    };
+    let (volume, kms) = (Arc::clone(&opened.volume), Arc::clone(&opened.kms));
+    let session = Session::new(volume, kms, summary_report(&opened.summary, &opened.lower));
+    let server = server.start(Arc::new(session.mounted(Arc::new(side))))?;
+    let signals = SignalThread::start(&mounted)?;
+    on_ready(&MountReport {
+        volume_id: opened.summary.volume.to_string(),
+        lower: opened.lower.clone(),
+        mount_point: opened.mount_point.clone(),
+        pid: std::process::id(),
+        created: opened.created,
+        read_only: settings.args.ro,
+    })?;
+    let ended = mounted.wait().map_err(mount_failure);
+    drop(signals);
+    // Commands that still hold the volume end first.
+    server.stop();
+    drop(keeper);
+    drop(workers);
+    ended
+}
+
+fn mount_options(opened: &Opened, settings: &MountWords) -> MountOptions {
+    MountOptions {
+        mount_point: opened.mount_point.clone(),
+        source: opened.lower.display().to_string(),
+        read_only: settings.args.ro,
+        allow_other: settings.args.allow_other,
+        writeback: !settings.args.no_writeback,
+        shared: settings.args.shared,
+        threads: None,
+        extra: settings.flags.clone(),
+    }
+}
+
+fn hello(opened: &Opened, settings: &MountWords) -> HelloReport {
+    HelloReport {
+        volume_id: opened.summary.volume.to_string(),
+        lower: opened.lower.clone(),
+        mount_point: opened.mount_point.clone(),
+        pid: std::process::id(),
+        read_only: settings.args.ro,
+        since: unix_secs(SystemClock.now()),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// What went wrong with a mount, as a failure of a command.
+pub(super) fn mount_failure(error: MountError) -> Failure {
+    let what = error.to_string();
+    match error {
+        MountError::Busy { mount_point } => {
+            let at = mount_point.display();
+            Failure::new(Kind::InUse, what)
+                .hint(format!("fuser -vm {at}   (who uses it), or kmsfs umount --lazy {at}"))
+        }
+        MountError::MountPoint { .. } => Failure::new(Kind::MountPoint, what),
+        MountError::Device { .. } => Failure::new(Kind::Other, what).hint("modprobe fuse"),
+        MountError::HelperMissing => {
+            Failure::new(Kind::Other, what).hint("apt install fuse3, or its like")
+        }
+        MountError::AllowOther
+        | MountError::Covered { .. }
+        | MountError::Helper { .. }
+        | MountError::Mount { .. }
+        | MountError::MountTable
+        | MountError::NotAnswering { .. }
+        | MountError::Session { .. }
+        | MountError::Source { .. }
+        | MountError::Unmount { .. } => Failure::new(Kind::Other, what),
+    }
+}
+
+/// Unmounts on a signal; the thread ends on drop.
+struct SignalThread {
+    handle: Handle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl SignalThread {
+    fn start(mounted: &Mounted) -> Result<Self, Failure> {
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
+            .map_err(|error| Failure::io("signal handler", &error))?;
+        let (handle, unmounter) = (signals.handle(), mounted.unmounter());
+        let thread = std::thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || {
+                for _signal in &mut signals {
+                    unmount_on_signal(&unmounter);
+                }
+            })
+            .map_err(|error| Failure::io("signal thread", &error))?;
+        Ok(Self { handle, thread: Some(thread) })
+    }
+}
+
+/// Cleanly if nobody uses it; else out of sight, to end with its last user.
+fn unmount_on_signal(unmounter: &Unmounter) {
+    let result = match unmounter.unmount(UnmountHow::Clean) {
+        Err(MountError::Busy { .. }) => {
+            tracing::warn!("in use: detached, ends with its last user");
+            unmounter.unmount(UnmountHow::Lazy)
+        }
+        other => other,
+    };
+    if let Err(error) = result {
+        tracing::error!("{error}");
+    }
+}
+
+impl Drop for SignalThread {
+    fn drop(&mut self) {
+        self.handle.close();
+        if let Some(thread) = self.thread.take() {
+            let _panicked = thread.join();
+        }
+    }
+}
+
+/// What the control socket tells about this mount.
+struct Side {
+    hello: HelloReport,
+    counters: Arc<Counters>,
+    recent: Recent,
+    settler: Settler,
+    unmounter: Unmounter,
+}
+
+impl MountSide for Side {
+    fn hello(&self) -> HelloReport {
+        self.hello.clone()
+    }
+
+    fn requests(&self) -> Vec<(&'static str, u64)> {
+        self.counters.snapshot()
+    }
+
+    fn recent(&self) -> Vec<String> {
+        self.recent.lines()
+    }
+
+    fn settle(&self) {
+        self.settler.settle();
+    }
+
+    fn shutdown(&self, lazy: bool) -> Result<(), Failure> {
+        let how = if lazy { UnmountHow::Lazy } else { UnmountHow::Clean };
+        self.unmounter.unmount(how).map_err(mount_failure)
+    }
+}

@@ -1,0 +1,155 @@
+//! What a command works on: a mount that is asked, or a volume that is opened.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use crate::cli::args::UnlockArgs;
+use crate::cli::print::read_report;
+use crate::cli::progress::Watch;
+use crate::cli::unlock::{kms_dir, open_kms};
+use crate::clock::SystemClock;
+use crate::control::report::StatusReport;
+use crate::control::{Failure, Kind, Mount, Session, Verb};
+use crate::format::volume::KmsPlace;
+use crate::fs::{self, FsError, OpenOptions, Volume, VolumeSummary};
+use crate::kms::Kms;
+use crate::random::OsRandom;
+
+/// What a command does to an unmounted volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Changes nothing.
+    Read,
+    /// Changes headers or settings.
+    Write,
+}
+
+/// A mount that is asked, or a volume that is opened.
+pub enum Target {
+    /// Answers at its control socket.
+    Mounted(Mount),
+    /// Opened and locked by this process.
+    Direct(Box<Session>),
+}
+
+impl Target {
+    /// The volume that `path` means.
+    ///
+    /// # Errors
+    /// [`Kind::ConfigUnreadable`] if there is none; what unlocking and opening answer.
+    pub fn find(path: &Path, unlock: &UnlockArgs, purpose: Purpose) -> Result<Self, Failure> {
+        if let Some(mount) = Mount::find(path) {
+            return Ok(Self::Mounted(mount));
+        }
+        let (lower, summary) = probe(path)?;
+        let kms = open_kms(&kms_dir(&lower, &summary.kms, unlock), unlock, &lower)?;
+        let session = open_session(&lower, &summary, kms, purpose)?;
+        Ok(Self::Direct(Box::new(session)))
+    }
+
+    /// Carries out a request with progress on the terminal.
+    ///
+    /// # Errors
+    /// What the mount or the volume answers.
+    pub fn call<R: DeserializeOwned>(&self, verb: Verb, watch: &mut Watch) -> Result<R, Failure> {
+        let mut step = |now: &_| watch.step(now);
+        let value = match self {
+            Self::Mounted(mount) => mount.client()?.call(verb, &mut step),
+            Self::Direct(session) => session.handle(&verb, &mut step),
+        };
+        watch.finish();
+        read_report(value?)
+    }
+
+    /// A path inside the volume, from what the user typed: below the mount point, or from the
+    /// volume's root.
+    pub fn inner_path(&self, path: &Path) -> PathBuf {
+        match self {
+            Self::Mounted(mount) if path.is_absolute() || path.exists() => {
+                let inner = mount.inner_path(path);
+                if inner.as_os_str().is_empty() { from_root(path) } else { inner }
+            }
+            Self::Mounted(_) | Self::Direct(_) => from_root(path),
+        }
+    }
+}
+
+/// A path from the volume's root, without a leading slash.
+pub fn from_root(path: &Path) -> PathBuf {
+    path.strip_prefix("/").unwrap_or(path).to_path_buf()
+}
+
+/// The unmounted volume at a path: its real path, and what can be told without a key.
+///
+/// # Errors
+/// [`Kind::ConfigUnreadable`] if there is none, or it does not read.
+pub fn probe(path: &Path) -> Result<(PathBuf, VolumeSummary), Failure> {
+    let shown = path.display().to_string();
+    let lower = std::fs::canonicalize(path).map_err(|error| Failure::io(&shown, &error))?;
+    match fs::probe(&lower) {
+        Ok(summary) => Ok((lower, summary)),
+        Err(FsError::VolumeMissing) => {
+            let what = format!("{shown}: neither a volume nor a mount");
+            Err(Failure::new(Kind::ConfigUnreadable, what)
+                .hint(format!("kmsfs init {shown}   (makes a volume), or kmsfs status")))
+        }
+        Err(error) => Err(Failure::new(Kind::ConfigUnreadable, format!("{shown}: {error}"))),
+    }
+}
+
+/// Opens and locks a volume for one command.
+///
+/// # Errors
+/// [`Kind::AlreadyRunning`] if it is mounted, or another command works on it.
+pub fn open_session(
+    lower: &Path,
+    summary: &VolumeSummary,
+    kms: Kms,
+    purpose: Purpose,
+) -> Result<Session, Failure> {
+    let options = OpenOptions { read_only: purpose == Purpose::Read };
+    let volume = open_volume(lower, &kms, options)?;
+    let base = summary_report(summary, lower);
+    Ok(Session::new(Arc::new(volume), Arc::new(kms), base))
+}
+
+/// Opens a volume.
+///
+/// # Errors
+/// [`Kind::AlreadyRunning`] if it is locked, [`Kind::ConfigUnreadable`] if its configuration does
+/// not read.
+pub fn open_volume(lower: &Path, kms: &Kms, options: OpenOptions) -> Result<Volume, Failure> {
+    let service = Arc::new(kms.clone());
+    Volume::open(lower, service, Arc::new(OsRandom), Arc::new(SystemClock), options).map_err(
+        |error| {
+            let mut failure = Failure::from(error);
+            if let Some(hint) = &mut failure.hint {
+                // Without a mount the key service has to be named.
+                *hint = hint.replace("kmsfs kms ", &format!("kmsfs kms --on {} ", lower.display()));
+            }
+            Failure { what: format!("{}: {}", lower.display(), failure.what), ..failure }
+        },
+    )
+}
+
+/// The part of a status that needs no key.
+pub fn summary_report(summary: &VolumeSummary, lower: &Path) -> StatusReport {
+    StatusReport {
+        volume_id: summary.volume.to_string(),
+        lower: lower.to_path_buf(),
+        kms: place_text(&summary.kms),
+        key_arn: summary.key_arn.clone(),
+        suite: Some(summary.suite.name().to_owned()),
+        ..StatusReport::default()
+    }
+}
+
+/// A place of a key service as reports show it.
+pub fn place_text(place: &KmsPlace) -> String {
+    match place {
+        KmsPlace::Embedded => "embedded".to_owned(),
+        KmsPlace::Directory(dir) => dir.clone(),
+    }
+}

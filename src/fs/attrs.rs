@@ -1,0 +1,191 @@
+//! Attributes: lower stat to what the user sees, and setting them.
+
+use std::sync::Arc;
+
+use crate::format::layout::plain_len;
+use crate::format::symlink::inline_plain_len;
+use crate::fs::nodes::{Node, Place};
+use crate::fs::resize::EmptyHeader;
+use crate::fs::{Attr, FsError, NodeId, SetAttr, SetTime, StatFs, Volume};
+use crate::lower::{LowerDir, LowerStat, NodeKind, TimeSpec};
+use crate::name::LowerName;
+use crate::units::PlainLen;
+
+const SET_USER_ID: u32 = 0o4000;
+const SET_GROUP_ID: u32 = 0o2000;
+const GROUP_EXECUTE: u32 = 0o0010;
+
+impl Volume {
+    /// Attributes of a node. Needs no key and opens nothing.
+    ///
+    /// # Errors
+    /// `FsError::StaleNode`, `FsError::Lower`.
+    pub fn attr(&self, node: NodeId) -> Result<Attr, FsError> {
+        let node = self.nodes.find(node)?;
+        self.attr_of(&node)
+    }
+
+    pub(super) fn attr_of(&self, node: &Arc<Node>) -> Result<Attr, FsError> {
+        let stat = self.stat_of(node)?;
+        let target_len = || self.readlink_of(node).map(|target| target.len());
+        self.attr_from(&stat, target_len)
+    }
+
+    /// stat of a node, wherever it lies.
+    pub(super) fn stat_of(&self, node: &Arc<Node>) -> Result<LowerStat, FsError> {
+        Ok(match node.place() {
+            Place::Root => self.root_pin.stat()?,
+            Place::Named { parent, name } => self.dir_of(&parent)?.stat(&name)?,
+            Place::Pinned(pinned) => pinned.stat()?,
+        })
+    }
+
+    /// Attributes of an entry that was found by name.
+    pub(super) fn attr_of_entry(
+        &self,
+        dir: &LowerDir,
+        name: &LowerName,
+        stat: &LowerStat,
+    ) -> Result<Attr, FsError> {
+        let target_len = || {
+            let text = dir.readlink(name)?;
+            self.open_target(&text).map(|target| target.len())
+        };
+        self.attr_from(stat, target_len)
+    }
+
+    fn attr_from(
+        &self,
+        stat: &LowerStat,
+        target_len: impl FnOnce() -> Result<usize, FsError>,
+    ) -> Result<Attr, FsError> {
+        let node = self.nodes.id_of(stat.id.ino);
+        let size = match stat.kind {
+            NodeKind::File => plain_len(stat.len).0,
+            NodeKind::Symlink => match inline_plain_len(stat.len.0) {
+                Some(len) => len,
+                // Listing and removing must work whatever became of the target.
+                None => target_len().ok().and_then(|len| u64::try_from(len).ok()).unwrap_or(0),
+            },
+            _ => stat.len.0,
+        };
+        // The volume's own directory is no subdirectory that anybody sees.
+        let hidden = u32::from(node == NodeId::ROOT && stat.nlink > 2);
+        Ok(Attr {
+            node,
+            kind: stat.kind,
+            mode: stat.mode,
+            nlink: stat.nlink - hidden,
+            uid: stat.uid,
+            gid: stat.gid,
+            rdev: u32::try_from(stat.rdev).unwrap_or(u32::MAX),
+            size,
+            blocks: stat.blocks,
+            atime: stat.atime,
+            mtime: stat.mtime,
+            ctime: stat.ctime,
+        })
+    }
+
+    /// Sets attributes: the size first, then owner, mode and times.
+    ///
+    /// # Errors
+    /// What each change answers; the ones before it were made.
+    pub fn set_attr(&self, node: NodeId, set: &SetAttr) -> Result<Attr, FsError> {
+        self.check_writable()?;
+        let node = self.nodes.find(node)?;
+        if let Some(size) = set.size {
+            self.set_size(&node, PlainLen(size))?;
+            if set.kill_privileges {
+                self.kill_privileges(&node)?;
+            }
+        }
+        if set.uid.is_some() || set.gid.is_some() {
+            match node.place() {
+                Place::Root => self.root_pin.chown(set.uid, set.gid)?,
+                Place::Named { parent, name } => {
+                    self.dir_of(&parent)?.chown(&name, set.uid, set.gid)?;
+                }
+                Place::Pinned(pinned) => pinned.chown(set.uid, set.gid)?,
+            }
+        }
+        if let Some(mode) = set.mode {
+            self.chmod(&node, mode)?;
+        }
+        if set.atime.is_some() || set.mtime.is_some() {
+            self.set_times(&node, set.atime.map(time_spec), set.mtime.map(time_spec))?;
+        }
+        self.attr_of(&node)
+    }
+
+    fn set_size(&self, node: &Arc<Node>, size: PlainLen) -> Result<(), FsError> {
+        node.check_file()?;
+        let empty = match size.0 {
+            0 if self.has_sealed_xattrs(node)? => EmptyHeader::Keep,
+            _ => EmptyHeader::Drop,
+        };
+        self.with_file_mut(node, |env| node.file.set_size(env, size, empty))
+    }
+
+    /// Clears suid, and sgid of a file that its group may execute, as the kernel does for a writer
+    /// without CAP_FSETID.
+    pub(super) fn kill_privileges(&self, node: &Arc<Node>) -> Result<(), FsError> {
+        let mode = self.stat_of(node)?.mode;
+        let mut cleared = mode & !SET_USER_ID;
+        if mode & GROUP_EXECUTE != 0 {
+            cleared &= !SET_GROUP_ID;
+        }
+        if cleared == mode { Ok(()) } else { self.chmod(node, cleared) }
+    }
+
+    fn chmod(&self, node: &Arc<Node>, mode: u32) -> Result<(), FsError> {
+        let _: () = match node.place() {
+            Place::Root => self.root_pin.chmod(mode)?,
+            Place::Named { parent, name } => self.dir_of(&parent)?.chmod(&name, mode)?,
+            Place::Pinned(pinned) => pinned.chmod(mode)?,
+        };
+        Ok(())
+    }
+
+    pub(super) fn set_times(
+        &self,
+        node: &Arc<Node>,
+        atime: Option<TimeSpec>,
+        mtime: Option<TimeSpec>,
+    ) -> Result<(), FsError> {
+        let _: () = match node.place() {
+            Place::Root => self.root_pin.set_times(atime, mtime)?,
+            Place::Named { parent, name } => {
+                self.dir_of(&parent)?.set_times(&name, atime, mtime)?;
+            }
+            Place::Pinned(pinned) => pinned.set_times(atime, mtime)?,
+        };
+        Ok(())
+    }
+
+    /// Numbers of the lower filesystem.
+    ///
+    /// # Errors
+    /// `FsError::Lower`.
+    pub fn statfs(&self) -> Result<StatFs, FsError> {
+        let lower = self.root.statfs()?;
+        let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+        Ok(StatFs {
+            blocks: lower.blocks,
+            bfree: lower.bfree,
+            bavail: lower.bavail,
+            files: lower.files,
+            ffree: lower.ffree,
+            bsize: small(lower.bsize),
+            frsize: small(lower.frsize),
+            namelen: 255,
+        })
+    }
+}
+
+fn time_spec(time: SetTime) -> TimeSpec {
+    match time {
+        SetTime::Now => TimeSpec::Now,
+        SetTime::At(time) => TimeSpec::At(time),
+    }
+}

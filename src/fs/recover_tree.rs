@@ -1,0 +1,149 @@
+//! The recovery pass: at the first read-write opening after an unclean stop, everything that changed
+//! since the last checkpoint is mended.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::format::name::{LowerEntry, TEMPORARY_PREFIX, classify};
+use crate::fs::recover::{Mended, mend};
+use crate::fs::{FsError, Volume};
+use crate::lower::{Access, LowerDir, LowerTime, NodeKind};
+use crate::name::LowerName;
+
+/// Most repairs that are kept by name; the others are counted.
+const LISTED_MAX: usize = 1000;
+
+/// Seconds that clock and file times may differ.
+const SLACK_SECS: i64 = 5;
+
+/// What a recovery did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RecoveryReport {
+    /// Files that had changed since the last checkpoint.
+    pub files_checked: u64,
+    /// Files that were mended.
+    pub files_mended: u64,
+    /// Files that could not be looked at, or hold blocks that do not open.
+    pub files_failed: u64,
+    /// Half-made directories and files that were removed.
+    pub leftovers_removed: u64,
+    /// Lower path and what was done, for the first of them.
+    pub repairs: Vec<String>,
+}
+
+impl Volume {
+    /// Mends what changed since a checkpoint.
+    pub(super) fn recover(&self, since: (i64, u32)) -> Result<RecoveryReport, FsError> {
+        let mut report = RecoveryReport::default();
+        let since = LowerTime { secs: since.0.saturating_sub(SLACK_SECS), nanos: since.1 };
+        let mut waiting = vec![(Arc::clone(&self.root), String::new())];
+        while let Some((dir, path)) = waiting.pop() {
+            self.recover_dir(&dir, &path, since, &mut report, &mut waiting)?;
+        }
+        tracing::info!(
+            checked = report.files_checked,
+            mended = report.files_mended,
+            failed = report.files_failed,
+            "recovered after an unclean stop"
+        );
+        Ok(report)
+    }
+
+    fn recover_dir(
+        &self,
+        dir: &Arc<LowerDir>,
+        path: &str,
+        since: LowerTime,
+        report: &mut RecoveryReport,
+        waiting: &mut Vec<(Arc<LowerDir>, String)>,
+    ) -> Result<(), FsError> {
+        for name in names_in(dir)? {
+            let path = format!("{path}/{name}");
+            if name.as_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
+                self.remove_leftover(dir, &name);
+                report.leftovers_removed += 1;
+                continue;
+            }
+            if classify(name.as_bytes()) == LowerEntry::Own {
+                continue;
+            }
+            let stat = dir.stat(&name)?;
+            match stat.kind {
+                NodeKind::Dir => waiting.push((Arc::new(dir.open_dir(&name)?), path)),
+                NodeKind::File if stat.ctime >= since => {
+                    report.files_checked += 1;
+                    let file = dir.open_file(&name, Access::ReadWrite)?;
+                    note(report, &path, &mend(&file, &self.data_keys));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_leftover(&self, dir: &LowerDir, name: &LowerName) {
+        match dir.stat(name) {
+            Ok(stat) if stat.kind == NodeKind::Dir => self.discard_dir(dir, name),
+            Ok(_) => {
+                if let Err(error) = dir.unlink(name) {
+                    tracing::warn!(%error, %name, "removing a leftover");
+                }
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// All names of a lower directory.
+pub(super) fn names_in(dir: &LowerDir) -> Result<Vec<LowerName>, FsError> {
+    let mut buffer = Vec::with_capacity(32 * 1024);
+    let mut names = Vec::new();
+    let mut cookie = 0;
+    loop {
+        let entries = dir.entries(cookie, &mut buffer)?;
+        if entries.is_empty() {
+            return Ok(names);
+        }
+        for entry in entries {
+            cookie = entry.cookie;
+            names.extend(LowerName::from_bytes(entry.name).ok());
+        }
+    }
+}
+
+fn note(report: &mut RecoveryReport, path: &str, mended: &Result<Mended, FsError>) {
+    let text = match mended {
+        Ok(mended) if mended.corrupt_blocks > 0 => {
+            report.files_failed += 1;
+            format!("{path}: {} blocks do not open", mended.corrupt_blocks)
+        }
+        Ok(mended) if mended.is_changed() => {
+            report.files_mended += 1;
+            format!("{path}: {}", describe(mended))
+        }
+        Ok(_) => return,
+        Err(error) => {
+            report.files_failed += 1;
+            format!("{path}: {error}")
+        }
+    };
+    tracing::warn!(repair = %text, "recovery");
+    if report.repairs.len() < LISTED_MAX {
+        report.repairs.push(text);
+    }
+}
+
+fn describe(mended: &Mended) -> String {
+    let mut done = Vec::new();
+    if let Some(from) = mended.length_from {
+        done.push(format!("length set back from {from}"));
+    }
+    if mended.marked_sparse {
+        done.push("missing pages became holes".to_owned());
+    }
+    if mended.tail_sealed {
+        done.push("last block sealed anew".to_owned());
+    }
+    done.join(", ")
+}

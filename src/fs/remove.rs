@@ -1,0 +1,247 @@
+//! Removing and renaming entries.
+
+use std::sync::Arc;
+
+use crate::format::name::{LowerEntry, LowerForm, classify};
+
+use crate::fs::lookup::Found;
+use crate::fs::names::{drop_sidecar, object, store_sidecar};
+use crate::fs::nodes::{Node, Place};
+use crate::fs::{FsError, NodeId, RenameHow, Volume};
+use crate::lower::{LowerDir, LowerError, LowerRename, NodeKind};
+use crate::name::{LowerName, PlainName};
+
+impl Volume {
+    /// Removes a name that is no directory.
+    ///
+    /// # Errors
+    /// EISDIR, `FsError::NotFound`, `FsError::Lower`.
+    pub fn unlink(&self, parent: NodeId, name: &PlainName) -> Result<(), FsError> {
+        self.check_writable()?;
+        let parent = self.nodes.find(parent)?;
+        let form = self.names_of(&parent)?.seal(name);
+        let _entries = parent.entries.write();
+        let found = self.find_entry(&parent, name)?.ok_or(FsError::NotFound)?;
+        if found.is_dir() {
+            return Err(FsError::Errno(libc::EISDIR));
+        }
+        let target = self.external_target(&found);
+        self.pin(&found)?;
+        found.dir.unlink(&found.name)?;
+        drop_sidecar(&found.dir, &form);
+        if let Some(text) = target {
+            self.drop_target(&text);
+        }
+        Ok(())
+    }
+
+    /// The text of a symbolic link whose target has a file of its own, if this is its last name.
+    fn external_target(&self, found: &Found) -> Option<Vec<u8>> {
+        let is_last = found.stat.kind == NodeKind::Symlink && found.stat.nlink == 1;
+        let is_external = crate::format::symlink::inline_plain_len(found.stat.len.0).is_none();
+        if is_last && is_external { found.dir.readlink(&found.name).ok() } else { None }
+    }
+
+    /// Holds an inode that the kernel knows and that is about to lose this name.
+    fn pin(&self, found: &Found) -> Result<(), FsError> {
+        let Some(node) = self.nodes.known(found.stat.id.ino) else {
+            return Ok(());
+        };
+        let is_its_name = match node.place() {
+            Place::Named { name, .. } => name == found.name,
+            Place::Root | Place::Pinned(_) => false,
+        };
+        if is_its_name {
+            node.set_place(Place::Pinned(Arc::new(found.dir.pin(&found.name)?)));
+        }
+        Ok(())
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// ENOTDIR, ENOTEMPTY, `FsError::NotFound`, `FsError::Lower`.
+    pub fn rmdir(&self, parent: NodeId, name: &PlainName) -> Result<(), FsError> {
+        self.check_writable()?;
+        let parent = self.nodes.find(parent)?;
+        let form = self.names_of(&parent)?.seal(name);
+        let _entries = parent.entries.write();
+        let found = self.find_entry(&parent, name)?.ok_or(FsError::NotFound)?;
+        if !found.is_dir() {
+            return Err(FsError::Errno(libc::ENOTDIR));
+        }
+        self.remove_empty_dir(&found)?;
+        drop_sidecar(&found.dir, &form);
+        Ok(())
+    }
+
+    /// Takes an empty directory out of sight, then removes its marker and itself: at no moment is
+    /// a directory visible that has no marker.
+    fn remove_empty_dir(&self, found: &Found) -> Result<(), FsError> {
+        let dir = found.dir.open_dir(&found.name)?;
+        let own = own_entries(&dir)?;
+        self.pin(found)?;
+        let temporary = self.temporary_name()?;
+        found.dir.rename(&found.name, &found.dir, &temporary, LowerRename::NoReplace)?;
+        let removed = own.iter().try_for_each(|name| dir.unlink(name));
+        if let Err(error) = removed.and_then(|()| found.dir.rmdir(&temporary)) {
+            tracing::warn!(%error, name = %temporary, "removing a directory's remains");
+        }
+        Ok(())
+    }
+
+    /// Gives an entry another name, in the same or another directory.
+    ///
+    /// # Errors
+    /// As rename(2) and renameat2(2).
+    pub fn rename(
+        &self,
+        parent: NodeId,
+        name: &PlainName,
+        new_parent: NodeId,
+        new_name: &PlainName,
+        how: RenameHow,
+    ) -> Result<(), FsError> {
+        self.check_writable()?;
+        let (parent, new_parent) = (self.nodes.find(parent)?, self.nodes.find(new_parent)?);
+        let form = self.names_of(&parent)?.seal(name);
+        let new_form = self.names_of(&new_parent)?.seal(new_name);
+        // Two directories in the order of their numbers; the kernel has locked them already.
+        let (low, high) = if parent.id <= new_parent.id {
+            (&parent, &new_parent)
+        } else {
+            (&new_parent, &parent)
+        };
+        let _low = low.entries.write();
+        let _high = (low.id != high.id).then(|| high.entries.write());
+
+        let source = self.find_entry(&parent, name)?.ok_or(FsError::NotFound)?;
+        let target = self.find_entry(&new_parent, new_name)?;
+        if target.as_ref().is_some_and(|target| target.stat.id == source.stat.id) {
+            return match how {
+                RenameHow::NoReplace => Err(FsError::Errno(libc::EEXIST)),
+                // Two names of one file: POSIX wants nothing done.
+                RenameHow::Replace | RenameHow::Exchange => Ok(()),
+            };
+        }
+        match (how, target) {
+            (RenameHow::NoReplace, Some(_)) => Err(FsError::Errno(libc::EEXIST)),
+            (RenameHow::Exchange, None) => Err(FsError::NotFound),
+            (RenameHow::Exchange, Some(target)) => {
+                source.dir.rename(
+                    &source.name,
+                    &target.dir,
+                    &target.name,
+                    LowerRename::Exchange,
+                )?;
+                self.moved(&source, &new_parent, &new_form);
+                self.moved(&target, &parent, &form);
+                Ok(())
+            }
+            (_, target) => {
+                self.move_over(&source, target.as_ref(), &new_parent, &new_form)?;
+                if form != new_form || parent.id != new_parent.id {
+                    drop_sidecar(&source.dir, &form);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Moves an entry to a name that is free, or held by `target`.
+    fn move_over(
+        &self,
+        source: &Found,
+        target: Option<&Found>,
+        new_parent: &Arc<Node>,
+        new_form: &LowerForm,
+    ) -> Result<(), FsError> {
+        let new_dir = self.dir_of(new_parent)?;
+        let new_name = object(new_form);
+        let Some(target) = target else {
+            store_sidecar(&new_dir, new_form)?;
+            let how = LowerRename::NoReplace;
+            source.dir.rename(&source.name, &new_dir, new_name, how).inspect_err(|_| {
+                drop_sidecar(&new_dir, new_form);
+            })?;
+            self.moved(source, new_parent, new_form);
+            return Ok(());
+        };
+        match (source.is_dir(), target.is_dir()) {
+            (true, false) => return Err(FsError::Errno(libc::ENOTDIR)),
+            (false, true) => return Err(FsError::Errno(libc::EISDIR)),
+            (false, false) => {
+                let text = self.external_target(target);
+                self.pin(target)?;
+                source.dir.rename(&source.name, &new_dir, new_name, LowerRename::Replace)?;
+                self.moved(source, new_parent, new_form);
+                if let Some(text) = text {
+                    self.drop_target(&text);
+                }
+            }
+            (true, true) => self
+                .replace_empty_dir(source, target, &new_dir, new_form)
+                .map(|()| self.moved(source, new_parent, new_form))?,
+        }
+        Ok(())
+    }
+
+    /// Puts a directory in the place of an empty one. They change places first, so that the new
+    /// name exists at every moment, and the empty one, marker and all, is removed from the old name.
+    fn replace_empty_dir(
+        &self,
+        source: &Found,
+        target: &Found,
+        new_dir: &LowerDir,
+        new_form: &LowerForm,
+    ) -> Result<(), FsError> {
+        own_entries(&target.dir.open_dir(&target.name)?)?;
+        self.pin(target)?;
+        let new_name = object(new_form);
+        match source.dir.rename(&source.name, new_dir, new_name, LowerRename::Exchange) {
+            Ok(()) => {}
+            // A lower filesystem that cannot exchange: the empty one goes first.
+            Err(LowerError { errno: libc::EINVAL | libc::EOPNOTSUPP, .. }) => {
+                let temporary = self.temporary_name()?;
+                new_dir.rename(new_name, new_dir, &temporary, LowerRename::Replace)?;
+                source.dir.rename(&source.name, new_dir, new_name, LowerRename::Replace)?;
+                self.discard_dir(new_dir, &temporary);
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let temporary = self.temporary_name()?;
+        source.dir.rename(&source.name, &source.dir, &temporary, LowerRename::Replace)?;
+        self.discard_dir(&source.dir, &temporary);
+        Ok(())
+    }
+
+    /// An entry has another name now.
+    fn moved(&self, found: &Found, parent: &Arc<Node>, form: &LowerForm) {
+        if let Some(node) = self.nodes.known(found.stat.id.ino) {
+            node.set_place(Place::Named { parent: Arc::clone(parent), name: object(form).clone() });
+            node.name_durable.store(false, std::sync::atomic::Ordering::Release);
+        }
+    }
+}
+
+/// The volume's own entries of a directory. Refuses one with entries that somebody sees.
+fn own_entries(dir: &LowerDir) -> Result<Vec<LowerName>, FsError> {
+    let mut buffer = Vec::with_capacity(4096);
+    let mut own = Vec::new();
+    let mut cookie = 0;
+    loop {
+        let entries = dir.entries(cookie, &mut buffer)?;
+        if entries.is_empty() {
+            return Ok(own);
+        }
+        for entry in entries {
+            cookie = entry.cookie;
+            match (entry.name, classify(entry.name)) {
+                (b"." | b"..", _) => {}
+                (name, LowerEntry::Own) => own.extend(LowerName::from_bytes(name).ok()),
+                _ => return Err(FsError::Errno(libc::ENOTEMPTY)),
+            }
+        }
+    }
+}

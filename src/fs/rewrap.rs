@@ -1,0 +1,96 @@
+//! Rewrap of one file: its envelope moves to the current material, its records are not touched.
+
+use crate::format::layout::HEADER_LEN;
+use crate::fs::FsError;
+use crate::fs::data_keys::envelope_of;
+use crate::fs::file::{FileEnv, FileNode};
+use crate::fs::header_io::HeaderState;
+use crate::lower::SyncScope;
+
+/// What a rewrap did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rewrapped {
+    /// The envelope was current already, or the file has none.
+    Current,
+    /// The file changed its header meanwhile; somebody else's envelope counts.
+    Overtaken,
+    /// The new envelope is durable and the old one is gone.
+    Done,
+}
+
+impl FileNode {
+    /// Whether the envelope is not what its policy resolves to now. Reads the header, opens nothing.
+    ///
+    /// # Errors
+    /// `FsError::Corrupt`, `FsError::Lower`, `FsError::Key`.
+    pub fn is_stale(&self, env: &FileEnv<'_>) -> Result<bool, FsError> {
+        let known = self.header.lock().as_ref().map(|state| state.envelope.clone());
+        let envelope = match known {
+            Some(envelope) => envelope,
+            None if env.file.len()?.0 == 0 => return Ok(false),
+            None => HeaderState::peek(env.file, env.data_keys)?.0.envelope,
+        };
+        env.data_keys.is_stale(&envelope)
+    }
+
+    /// Moves a stale envelope to the current material.
+    ///
+    /// The service re-encrypts the data key; the new blob is then opened and must verify the old
+    /// header before anything is written, so that a lying service cannot lose a file. Readers never
+    /// wait, writers for one small write.
+    ///
+    /// # Errors
+    /// `FsError::Key`, `FsError::Corrupt`, `FsError::Lower`. The file opens in every case.
+    pub fn rewrap(&self, env: &FileEnv<'_>) -> Result<Rewrapped, FsError> {
+        if env.file.len()?.0 < HEADER_LEN.try_into().unwrap_or(u64::MAX) {
+            return Ok(Rewrapped::Current);
+        }
+        let (before, parsed) = HeaderState::peek(env.file, env.data_keys)?;
+        if !env.data_keys.is_stale(&before.envelope)? {
+            return Ok(Rewrapped::Current);
+        }
+        let wrapped = env.data_keys.re_encrypt(&before.prelude, &before.envelope)?;
+        let old = &before.envelope;
+        let envelope = envelope_of(wrapped, old.policy, old.sequence, old.sparse);
+        let keys = env.data_keys.unwrap(&before.prelude, &envelope)?;
+        parsed
+            .verify(&keys.header)
+            .map_err(|_| FsError::Corrupt(crate::fs::CorruptPart::Header))?;
+
+        let written = {
+            let _content = self.content.read();
+            let mut header = self.header.lock();
+            let unchanged = match header.as_ref() {
+                Some(now) => {
+                    now.envelope == before.envelope && now.prelude.file == before.prelude.file
+                }
+                // Nobody has the file open: what was read is what is there, under these locks.
+                None => HeaderState::peek(env.file, env.data_keys)
+                    .is_ok_and(|(now, _)| now.envelope == before.envelope),
+            };
+            if !unchanged {
+                return Ok(Rewrapped::Overtaken);
+            }
+            let mut state = header.take().unwrap_or(HeaderState { synced: false, ..before });
+            let replaced = state.replace(env.file, &keys.header, envelope);
+            let written = state.clone();
+            *header = Some(state);
+            replaced?;
+            written
+        };
+
+        env.file.sync(SyncScope::Data)?;
+        let _content = self.content.read();
+        let mut header = self.header.lock();
+        let current = header.as_mut().filter(|now| {
+            now.envelope.sequence == written.envelope.sequence
+                && now.prelude.file == written.prelude.file
+        });
+        let Some(state) = current else {
+            return Ok(Rewrapped::Overtaken);
+        };
+        state.synced = true;
+        state.scrub(env.file, &keys.header)?;
+        Ok(Rewrapped::Done)
+    }
+}

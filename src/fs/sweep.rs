@@ -1,0 +1,317 @@
+//! Work on the whole tree: rewrap what is stale, count files per key and material.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::fs::header_io::HeaderState;
+use crate::fs::nodes::Node;
+use crate::fs::rewrap::Rewrapped;
+use crate::fs::{FsError, Volume};
+use crate::kms::KeyArn;
+use crate::lower::{LowerStat, NodeKind, TimeSpec};
+
+/// What a sweep rewraps, and how fast.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RewrapOptions {
+    /// Only files under this key.
+    pub key_arn: Option<String>,
+    /// Counts, changes nothing.
+    pub dry_run: bool,
+    /// Most files per second.
+    pub rate_per_sec: Option<f64>,
+    /// Stops after this many seconds; what is left is left to the next run.
+    pub max_secs: Option<f64>,
+    /// Leaves the new mtime, so that tools that compare times see the change.
+    pub touch: bool,
+}
+
+/// How far a sweep is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RewrapReport {
+    /// Files looked at.
+    pub seen: u64,
+    /// Of these, stale.
+    pub stale: u64,
+    /// Of these, rewrapped.
+    pub rewrapped: u64,
+    /// Of these, failed.
+    pub failed: u64,
+    /// Stale files that were left: dry run, time over, interrupted, or overtaken.
+    pub left: u64,
+}
+
+/// Files per key and material.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// One row for each key and material that a file names.
+    pub rows: Vec<UsageRow>,
+    /// Files without content, which need no key.
+    pub empty_files: u64,
+    /// Files whose header does not parse.
+    pub unreadable_files: u64,
+    /// Directories.
+    pub directories: u64,
+}
+
+/// One key and material.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageRow {
+    /// The key.
+    pub key_arn: String,
+    /// The material, 64 hexadecimal digits, where the service tells.
+    pub material: Option<String>,
+    /// Files under it.
+    pub files: u64,
+    /// Their plaintext bytes.
+    pub bytes: u64,
+    /// The volume key itself is under it.
+    pub volume_key: bool,
+}
+
+impl Volume {
+    /// Rewraps one file if it is stale. Its mtime stays, unless `touch`.
+    pub(super) fn rewrap_node(&self, node: &Arc<Node>, touch: bool) -> Result<Rewrapped, FsError> {
+        let done = self.with_file_mut(node, |env| node.file.rewrap(env))?;
+        if done == Rewrapped::Done && touch {
+            self.set_times(node, None, Some(TimeSpec::Now))?;
+        }
+        Ok(done)
+    }
+
+    /// Rewraps every stale file below the paths (none: all), and the volume key. Can be stopped by
+    /// `progress` and run again: files that are done are only looked at.
+    ///
+    /// # Errors
+    /// `FsError::NotFound` for a path that is not there. Files that fail are counted.
+    pub fn rewrap_tree(
+        &self,
+        paths: &[PathBuf],
+        options: &RewrapOptions,
+        progress: &mut dyn FnMut(&RewrapReport) -> ControlFlow<()>,
+    ) -> Result<RewrapReport, FsError> {
+        let mut sweep = Sweep {
+            options,
+            report: RewrapReport::default(),
+            started: Instant::now(),
+            over: false,
+        };
+        if paths.is_empty() && !options.dry_run {
+            self.rewrap_volume_key()?;
+        }
+        for start in self.starts(paths)? {
+            let stat = self.stat_of(&start)?;
+            if stat.kind == NodeKind::File {
+                self.sweep_file(&mut sweep, &start, &stat);
+            }
+            if stat.kind == NodeKind::Dir {
+                self.walk(
+                    &start,
+                    &mut |visit| {
+                        if visit.stat.kind == NodeKind::File {
+                            self.sweep_file(&mut sweep, visit.node, visit.stat);
+                            if progress(&sweep.report).is_break() {
+                                sweep.over = true;
+                            }
+                        }
+                        // A file that is left behind still has to be counted; a stop does not.
+                        Ok(match sweep.over && !sweep.options.dry_run {
+                            true => ControlFlow::Break(()),
+                            false => ControlFlow::Continue(()),
+                        })
+                    },
+                    &mut |path, error| skipped(path, error),
+                )?;
+            }
+            self.let_go(&start);
+        }
+        let _ = progress(&sweep.report);
+        Ok(sweep.report)
+    }
+
+    fn starts(&self, paths: &[PathBuf]) -> Result<Vec<Arc<Node>>, FsError> {
+        if paths.is_empty() {
+            return Ok(vec![Arc::clone(self.nodes.root())]);
+        }
+        paths.iter().map(|path| self.nodes.find(self.resolve(path)?)).collect()
+    }
+
+    fn sweep_file(&self, sweep: &mut Sweep<'_>, node: &Arc<Node>, stat: &LowerStat) {
+        sweep.report.seen += 1;
+        if stat.len.0 == 0 {
+            return;
+        }
+        let wanted = self.with_file(node, |env| {
+            let envelope = HeaderState::peek(env.file, env.data_keys)?.0.envelope;
+            let its_key = sweep.options.key_arn.as_ref().is_none_or(|arn| *arn == envelope.key_arn);
+            Ok(its_key && env.data_keys.is_stale(&envelope)?)
+        });
+        match wanted {
+            Ok(false) => return,
+            Ok(true) => sweep.report.stale += 1,
+            Err(error) => {
+                tracing::warn!(node = node.id.0, %error, "looking at an envelope");
+                sweep.report.failed += 1;
+                return;
+            }
+        }
+        if sweep.options.dry_run || sweep.over || sweep.is_out_of_time() {
+            sweep.over = true;
+            sweep.report.left += 1;
+            return;
+        }
+        sweep.keep_rate();
+        match self.rewrap_node(node, sweep.options.touch) {
+            Ok(Rewrapped::Done | Rewrapped::Current) => sweep.report.rewrapped += 1,
+            Ok(Rewrapped::Overtaken) => sweep.report.left += 1,
+            Err(error) => {
+                tracing::warn!(node = node.id.0, %error, "rewrapping");
+                sweep.report.failed += 1;
+            }
+        }
+    }
+
+    /// Moves the volume key to the current material of its key.
+    ///
+    /// # Errors
+    /// `FsError::Key`, `FsError::Lower`.
+    pub fn rewrap_volume_key(&self) -> Result<bool, FsError> {
+        self.check_writable()?;
+        let before = self.config.read().clone();
+        let Some(changed) = self.data_keys.rewrap_volume_key(&before.volume_key)? else {
+            return Ok(false);
+        };
+        let mut config = before;
+        config.volume_key = changed;
+        self.store_config(&config)?;
+        self.config.write().volume_key = config.volume_key;
+        Ok(true)
+    }
+
+    /// Counts files per key and material. Reads headers, opens nothing.
+    ///
+    /// # Errors
+    /// `FsError::Lower` if the root cannot be read.
+    pub fn usage(
+        &self,
+        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<Usage, FsError> {
+        let mut usage = Usage::default();
+        let mut rows: BTreeMap<WrappedBy, (u64, u64)> = BTreeMap::new();
+        let mut seen = 0;
+        let root = Arc::clone(self.nodes.root());
+        self.walk(
+            &root,
+            &mut |visit| {
+                match visit.stat.kind {
+                    NodeKind::Dir => usage.directories += 1,
+                    NodeKind::File if visit.stat.len.0 == 0 => usage.empty_files += 1,
+                    NodeKind::File => match self.envelope_of(visit.node) {
+                        Ok(envelope) => {
+                            let size = crate::format::layout::plain_len(visit.stat.len).0;
+                            let row =
+                                rows.entry((envelope.key_arn, envelope.material)).or_default();
+                            row.0 += 1;
+                            row.1 += size;
+                        }
+                        Err(_) => usage.unreadable_files += 1,
+                    },
+                    _ => {}
+                }
+                seen += 1;
+                Ok(progress(seen))
+            },
+            &mut |path, error| skipped(path, error),
+        )?;
+        let own = self.config.read().volume_key.clone();
+        rows.entry((own.key_arn.clone(), own.material)).or_default();
+        usage.rows = rows
+            .into_iter()
+            .map(|((key_arn, material), (files, bytes))| UsageRow {
+                volume_key: key_arn == own.key_arn && material == own.material,
+                key_arn,
+                material: material.map(|id| crate::codec::hex(&id)),
+                files,
+                bytes,
+            })
+            .collect();
+        Ok(usage)
+    }
+
+    /// The current envelope of a file, as it lies on disk.
+    pub(super) fn envelope_of(
+        &self,
+        node: &Arc<Node>,
+    ) -> Result<crate::format::envelope::Envelope, FsError> {
+        self.with_file(node, |env| Ok(HeaderState::peek(env.file, env.data_keys)?.0.envelope))
+    }
+
+    /// Files in use whose envelope names this key.
+    pub fn nodes_of_key(&self, arn: &KeyArn) -> Vec<crate::fs::NodeId> {
+        self.open_nodes
+            .with_keys()
+            .iter()
+            .filter(|node| {
+                node.file.envelope().is_some_and(|(_, envelope)| envelope.key_arn == arn.as_str())
+            })
+            .map(|node| node.id)
+            .collect()
+    }
+
+    /// Forgets the data keys under a KMS key: the next access asks the key service again.
+    pub fn drop_keys(&self, arn: &KeyArn) {
+        for id in self.nodes_of_key(arn) {
+            if let Ok(node) = self.nodes.find(id) {
+                self.drop_keys_of(&node);
+            }
+        }
+    }
+
+    /// A key was rotated, or an alias moved: files in use whose envelope is stale now are queued.
+    pub fn queue_stale(&self) {
+        for node in self.open_nodes.with_keys() {
+            let is_stale = self.with_file(&node, |env| node.file.is_stale(env)).unwrap_or(false);
+            if is_stale && !self.read_only {
+                self.rewraps.push(&node);
+            }
+        }
+    }
+}
+
+/// Key ARN and material id.
+type WrappedBy = (String, Option<[u8; 32]>);
+
+struct Sweep<'a> {
+    options: &'a RewrapOptions,
+    report: RewrapReport,
+    started: Instant,
+    over: bool,
+}
+
+impl Sweep<'_> {
+    fn is_out_of_time(&self) -> bool {
+        let limit = self.options.max_secs.and_then(|secs| Duration::try_from_secs_f64(secs).ok());
+        limit.is_some_and(|limit| self.started.elapsed() >= limit)
+    }
+
+    /// Waits so long that the rate is kept.
+    fn keep_rate(&self) {
+        let Some(rate) = self.options.rate_per_sec.filter(|rate| *rate > 0.0) else {
+            return;
+        };
+        let done = u32::try_from(self.report.rewrapped).unwrap_or(u32::MAX);
+        let Ok(due) = Duration::try_from_secs_f64(f64::from(done) / rate) else {
+            return;
+        };
+        std::thread::sleep(due.saturating_sub(self.started.elapsed()));
+    }
+}
+
+fn skipped(path: &Path, error: &FsError) {
+    // The plaintext path is a secret; its depth tells enough to find the lower one.
+    tracing::warn!(depth = path.components().count(), %error, "an entry was skipped");
+}

@@ -1,0 +1,196 @@
+//! Extended attributes: `user.*` is sealed, name and value; all others pass through.
+
+use std::sync::Arc;
+
+use crate::format::xattr::{
+    XattrName, is_ours, needs_value, open_name, open_value, seal_name, seal_value,
+};
+use crate::fs::nodes::{Node, Place};
+use crate::fs::{CorruptPart, FsError, NodeId, Volume, XattrHow};
+use crate::lower::{LowerError, NodeKind, XattrFlags};
+use crate::secret::Secret;
+
+const USER: &[u8] = b"user.";
+
+/// Longest name in bytes: XATTR_NAME_MAX of Linux.
+const NAME_LEN_MAX: usize = 255;
+
+/// Longest value in bytes: XATTR_SIZE_MAX of Linux.
+const VALUE_LEN_MAX: usize = 65_536;
+
+impl Volume {
+    /// Sets an attribute.
+    ///
+    /// # Errors
+    /// EEXIST, ENODATA, `FsError::Key`, `FsError::Lower`.
+    pub fn set_xattr(
+        &self,
+        node: NodeId,
+        name: &[u8],
+        value: &[u8],
+        how: XattrHow,
+    ) -> Result<(), FsError> {
+        self.check_writable()?;
+        let node = self.nodes.find(node)?;
+        let how = match how {
+            XattrHow::Set => XattrFlags::Set,
+            XattrHow::Create => XattrFlags::Create,
+            XattrHow::Replace => XattrFlags::Replace,
+        };
+        check_lengths(name, value)?;
+        if !name.starts_with(USER) {
+            return self.store_xattr(&node, name, value, how);
+        }
+        if node.kind == NodeKind::File {
+            self.with_file_mut(&node, |env| node.file.ensure_header(env))?;
+        }
+        let sealed_name = seal_name(&self.keys.xattr_names, name);
+        let random = self.data_keys.random();
+        let stored = self.with_xattr_key(&node, |owner, key| {
+            Ok(seal_value(key, owner, &sealed_name, value, random))
+        })?;
+        self.store_xattr(&node, &sealed_name.lower, &stored, how)
+    }
+
+    /// Value of an attribute.
+    ///
+    /// # Errors
+    /// ENODATA, `FsError::Key`, `FsError::Corrupt`, `FsError::Lower`.
+    pub fn find_xattr(&self, node: NodeId, name: &[u8]) -> Result<Vec<u8>, FsError> {
+        let node = self.nodes.find(node)?;
+        if !name.starts_with(USER) {
+            return self.load_xattr(&node, name);
+        }
+        let sealed_name: XattrName = seal_name(&self.keys.xattr_names, name);
+        let stored = self.load_xattr(&node, &sealed_name.lower)?;
+        self.with_xattr_key(&node, |owner, key| {
+            open_value(key, owner, &sealed_name, &stored)
+                .map_err(|_| FsError::Corrupt(CorruptPart::Xattr))
+        })
+    }
+
+    /// Names of all attributes, each ended by NUL. Names that do not open are left out.
+    ///
+    /// # Errors
+    /// `FsError::Lower`.
+    pub fn list_xattrs(&self, node: NodeId) -> Result<Vec<u8>, FsError> {
+        let node = self.nodes.find(node)?;
+        let mut list = Vec::new();
+        for lower in self.lower_xattrs(&node)? {
+            let name = match (is_ours(&lower), lower.starts_with(USER)) {
+                (true, _) => {
+                    let stored = match needs_value(&lower) {
+                        true => Some(self.load_xattr(&node, &lower)?),
+                        false => None,
+                    };
+                    match open_name(&self.keys.xattr_names, &lower, stored.as_deref()) {
+                        Ok(name) => name,
+                        Err(_) => continue,
+                    }
+                }
+                // Put there by somebody else; it is not ours to show.
+                (false, true) => continue,
+                (false, false) => lower,
+            };
+            list.extend_from_slice(&name);
+            list.push(0);
+        }
+        Ok(list)
+    }
+
+    /// Removes an attribute.
+    ///
+    /// # Errors
+    /// ENODATA, `FsError::Lower`.
+    pub fn remove_xattr(&self, node: NodeId, name: &[u8]) -> Result<(), FsError> {
+        self.check_writable()?;
+        let node = self.nodes.find(node)?;
+        let sealed;
+        let lower = match name.starts_with(USER) {
+            true => {
+                sealed = seal_name(&self.keys.xattr_names, name).lower;
+                sealed.as_slice()
+            }
+            false => name,
+        };
+        let _: () = match node.place() {
+            Place::Root => self.root_pin.remove_xattr(lower)?,
+            Place::Named { parent, name } => self.dir_of(&parent)?.remove_xattr(&name, lower)?,
+            Place::Pinned(pinned) => pinned.remove_xattr(lower)?,
+        };
+        Ok(())
+    }
+
+    /// Whether a file has attributes whose values need its data key.
+    pub(super) fn has_sealed_xattrs(&self, node: &Arc<Node>) -> Result<bool, FsError> {
+        match self.lower_xattrs(node) {
+            Ok(names) => Ok(names.iter().any(|name| is_ours(name))),
+            Err(FsError::Lower(LowerError { errno: libc::EOPNOTSUPP, .. })) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Runs `work` with the id that values are bound to and the key that seals them: those of the
+    /// file, or of the directory.
+    fn with_xattr_key<T>(
+        &self,
+        node: &Arc<Node>,
+        work: impl FnOnce(&[u8; 16], &Secret<32>) -> Result<T, FsError>,
+    ) -> Result<T, FsError> {
+        match node.kind {
+            NodeKind::File => {
+                let keys = self.with_file(node, |env| node.file.keys(env))?;
+                let (file, keys) = keys.ok_or(FsError::Corrupt(CorruptPart::Xattr))?;
+                work(&file.0, &keys.xattr)
+            }
+            NodeKind::Dir => work(&self.marker_of(node)?.dir.0, &self.keys.dir_xattrs),
+            // The kernel does not let anybody set user attributes here.
+            _ => Err(FsError::Errno(libc::EPERM)),
+        }
+    }
+
+    fn store_xattr(
+        &self,
+        node: &Arc<Node>,
+        name: &[u8],
+        value: &[u8],
+        how: XattrFlags,
+    ) -> Result<(), FsError> {
+        let _: () = match node.place() {
+            Place::Root => self.root_pin.set_xattr(name, value, how)?,
+            Place::Named { parent, name: entry } => {
+                self.dir_of(&parent)?.set_xattr(&entry, name, value, how)?;
+            }
+            Place::Pinned(pinned) => pinned.set_xattr(name, value, how)?,
+        };
+        Ok(())
+    }
+
+    fn load_xattr(&self, node: &Arc<Node>, name: &[u8]) -> Result<Vec<u8>, FsError> {
+        Ok(match node.place() {
+            Place::Root => self.root_pin.find_xattr(name)?,
+            Place::Named { parent, name: entry } => {
+                self.dir_of(&parent)?.find_xattr(&entry, name)?
+            }
+            Place::Pinned(pinned) => pinned.find_xattr(name)?,
+        })
+    }
+
+    fn lower_xattrs(&self, node: &Arc<Node>) -> Result<Vec<Vec<u8>>, FsError> {
+        Ok(match node.place() {
+            Place::Root => self.root_pin.list_xattrs()?,
+            Place::Named { parent, name } => self.dir_of(&parent)?.list_xattrs(&name)?,
+            Place::Pinned(pinned) => pinned.list_xattrs()?,
+        })
+    }
+}
+
+fn check_lengths(name: &[u8], value: &[u8]) -> Result<(), FsError> {
+    if name.len() > NAME_LEN_MAX {
+        return Err(FsError::Errno(libc::ERANGE));
+    }
+    if value.len() > VALUE_LEN_MAX {
+        return Err(FsError::Errno(libc::E2BIG));
+    }
+    Ok(())
+}
