@@ -75,6 +75,20 @@ fn every_call_leaves_a_record_with_who_what_and_how_it_ended() {
     }
 }
 
+/// A call whose input is no request is a call all the same.
+#[test]
+fn a_call_that_does_not_parse_is_recorded() {
+    let bench = Bench::new();
+    bench.call("Decrypt", json!({"CiphertextBlob": 7})).unwrap_err();
+    bench.call("Sign", json!({})).unwrap_err();
+    bench.kms.flush_audit().unwrap();
+    let records = records(&bench);
+    assert_eq!(records.len(), 2);
+    assert_eq!(records[0]["eventName"], "Decrypt");
+    assert_eq!(records[0]["errorCode"], "SerializationException");
+    assert_eq!(records[1]["errorCode"], "UnsupportedOperationException");
+}
+
 /// Neither plaintext nor ciphertext, in any form that it was sent or answered in.
 #[test]
 fn no_secret_is_in_the_log_or_the_database() {

@@ -1,7 +1,7 @@
 //! A KMS in a temporary directory under a clock that stands still until it is moved.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub struct Bench {
 
 impl Bench {
     pub fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = place();
         let clock = Arc::new(ManualClock::at(1_700_000_000));
         let kms = Kms::create(dir.path(), &unlock(), Argon2Cost::TEST, options(&clock)).unwrap();
         Self { dir, clock, kms }
@@ -56,6 +56,16 @@ impl Bench {
 
     pub fn log(&self) -> PathBuf {
         self.dir.path().join("audit.log")
+    }
+}
+
+/// In memory where there is such a place: most tests are not about the disk.
+fn place() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
     }
 }
 
