@@ -1,5 +1,6 @@
 //! The audit log: what is recorded, and that no line can be changed, cut, swapped or removed unseen.
 //! Law K8.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "common/kms.rs"]
 mod bench;

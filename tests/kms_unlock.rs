@@ -1,4 +1,5 @@
 //! Opening: what opens a key database, what does not, and how it is told.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::type_complexity)]
 
 #[path = "common/kms.rs"]
 mod bench;
