@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::args::{InitArgs, UnlockArgs};
 use crate::cli::print::Printer;
+use crate::cli::target::place_text;
 use crate::cli::unlock::{create_kms, has_kms, kms_dir, open_kms};
 use crate::clock::SystemClock;
 use crate::control::keys::look;
 use crate::control::report::InitReport;
-use crate::control::{Failure, Kind, place_text};
+use crate::control::{Failure, Kind};
 use crate::format::volume::KmsPlace;
 use crate::fs::{self as core, NewVolume};
 use crate::kms::{AliasName, CreateKey, KeyRef, Kms, KmsError};

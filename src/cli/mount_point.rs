@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::control::{Failure, Kind, Mount, list_mounts};
+use crate::control::{Failure, Kind, Mount, io_words, list_mounts};
 
 /// The real path of a mount point: an empty directory on which no volume is mounted.
 ///
@@ -17,22 +17,20 @@ pub(super) fn usable_mount_point(path: &Path, lower: &Path) -> Result<PathBuf, F
     }
     let shown = path.display();
     let unusable = |what: String| Failure::new(Kind::MountPoint, what);
-    let real = path.canonicalize().map_err(|error| match error.kind() {
+    let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => unusable(format!("mount point {shown} does not exist"))
             .hint(format!("mkdir {shown}   (or mount --create)")),
         io::ErrorKind::NotConnected => unusable(format!("mount point {shown} has a dead mount"))
-            .hint(format!("fusermount3 -u {shown}")),
-        _ => Failure { kind: Kind::MountPoint, ..Failure::io(shown.to_string(), &error) },
-    })?;
+            .hint(format!("kmsfs umount {shown}")),
+        _ => unusable(format!("mount point {shown}: {}", io_words(&error))),
+    };
+    let real = path.canonicalize().map_err(failed)?;
     if let Some(other) = list_mounts().into_iter().find(|m| m.hello.mount_point == real) {
         let lower = other.hello.lower.display();
         return Err(unusable(format!("mount point {shown} is in use by {lower}"))
             .hint(format!("kmsfs umount {shown}")));
     }
-    let mut entries = std::fs::read_dir(&real).map_err(|error| Failure {
-        kind: Kind::MountPoint,
-        ..Failure::io(format!("mount point {shown}"), &error)
-    })?;
+    let mut entries = std::fs::read_dir(&real).map_err(failed)?;
     if entries.next().is_some() {
         return Err(unusable(format!("mount point {shown} is not empty"))
             .hint("choose an empty directory: what lies in it would be hidden"));

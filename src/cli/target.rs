@@ -10,7 +10,9 @@ use crate::cli::print::read_report;
 use crate::cli::progress::Watch;
 use crate::cli::unlock::{kms_dir, open_kms};
 use crate::clock::SystemClock;
+use crate::control::report::StatusReport;
 use crate::control::{Failure, Kind, Mount, Session, Verb};
+use crate::format::volume::KmsPlace;
 use crate::fs::{self, FsError, OpenOptions, Volume, VolumeSummary};
 use crate::kms::Kms;
 use crate::random::OsRandom;
@@ -43,7 +45,7 @@ impl Target {
         }
         let (lower, summary) = probe(path)?;
         let kms = open_kms(&kms_dir(&lower, &summary.kms, unlock), unlock, &lower)?;
-        let session = open_session(&lower, summary, kms, purpose)?;
+        let session = open_session(&lower, &summary, kms, purpose)?;
         Ok(Self::Direct(Box::new(session)))
     }
 
@@ -103,13 +105,14 @@ pub fn probe(path: &Path) -> Result<(PathBuf, VolumeSummary), Failure> {
 /// [`Kind::AlreadyRunning`] if it is mounted, or another command works on it.
 pub fn open_session(
     lower: &Path,
-    summary: VolumeSummary,
+    summary: &VolumeSummary,
     kms: Kms,
     purpose: Purpose,
 ) -> Result<Session, Failure> {
     let options = OpenOptions { read_only: purpose == Purpose::Read };
     let volume = open_volume(lower, &kms, options)?;
-    Ok(Session::new(Arc::new(volume), Arc::new(kms), summary, lower))
+    let base = summary_report(summary, lower);
+    Ok(Session::new(Arc::new(volume), Arc::new(kms), base))
 }
 
 /// Opens a volume.
@@ -121,8 +124,32 @@ pub fn open_volume(lower: &Path, kms: &Kms, options: OpenOptions) -> Result<Volu
     let service = Arc::new(kms.clone());
     Volume::open(lower, service, Arc::new(OsRandom), Arc::new(SystemClock), options).map_err(
         |error| {
-            let failure = Failure::from(error);
+            let mut failure = Failure::from(error);
+            if let Some(hint) = &mut failure.hint {
+                // Without a mount the key service has to be named.
+                *hint = hint.replace("kmsfs kms ", &format!("kmsfs kms --on {} ", lower.display()));
+            }
             Failure { what: format!("{}: {}", lower.display(), failure.what), ..failure }
         },
     )
+}
+
+/// The part of a status that needs no key.
+pub fn summary_report(summary: &VolumeSummary, lower: &Path) -> StatusReport {
+    StatusReport {
+        volume_id: summary.volume.to_string(),
+        lower: lower.to_path_buf(),
+        kms: place_text(&summary.kms),
+        key_arn: summary.key_arn.clone(),
+        suite: Some(summary.suite.name().to_owned()),
+        ..StatusReport::default()
+    }
+}
+
+/// A place of a key service as reports show it.
+pub fn place_text(place: &KmsPlace) -> String {
+    match place {
+        KmsPlace::Embedded => "embedded".to_owned(),
+        KmsPlace::Directory(dir) => dir.clone(),
+    }
 }

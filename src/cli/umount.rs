@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 
 use crate::cli::args::UmountArgs;
 use crate::cli::interrupt::Interrupt;
@@ -31,6 +31,8 @@ pub fn run(args: &UmountArgs, printer: Printer) -> Result<(), Failure> {
         return unmount_orphan(args, printer);
     };
     let at = &mount.hello.mount_point;
+    // This process must not keep the mount busy by standing in it.
+    let _stays = std::env::set_current_dir("/");
     let client = mount.client()?;
     // Opened while the process surely is the one that answers.
     let process = client.server_pid().map(|pid| pidfd_open(pid, PidfdFlags::empty()));
@@ -153,7 +155,7 @@ fn users(mount_point: &Path) -> Vec<String> {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let users = processes.filter_map(|entry| {
         let name = entry.file_name().into_string().ok()?;
-        let pid = Pid::from_raw(name.parse().ok()?)?;
+        let pid = Pid::from_raw(name.parse().ok()?).filter(|pid| *pid != getpid())?;
         let dir = entry.path();
         let held = std::fs::read_dir(dir.join("fd")).into_iter().flatten().flatten();
         let mut links = held.map(|fd| fd.path()).chain([dir.join("cwd"), dir.join("root")]);
@@ -178,11 +180,14 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_a_file_open_is_named() {
+    fn whoever_stands_in_a_directory_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(users(dir.path()).is_empty());
-        let _file = std::fs::File::create(dir.path().join("x")).unwrap();
-        let users = users(&dir.path().canonicalize().unwrap());
-        assert!(users[0].contains(&format!("pid {}", std::process::id())), "{users:?}");
+        let real = dir.path().canonicalize().unwrap();
+        assert!(users(&real).is_empty());
+        let mut child = Command::new("sleep").arg("60").current_dir(&real).spawn().unwrap();
+        let users = users(&real);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(users[0].contains(&format!("pid {}", child.id())), "{users:?}");
     }
 }

@@ -16,8 +16,10 @@ mod session;
 mod walks;
 
 pub use client::{Client, Mount, list_mounts};
+#[cfg(feature = "fuse")]
+pub(crate) use failure::io_words;
 pub use failure::{Failure, Kind};
 pub use places::socket_dir;
 pub use protocol::{FsckDepth, Progress, Reply, Request, RewrapRequest, Verb};
 pub use server::{Server, Started};
-pub use session::{MountSide, OnProgress, Session, place_text, summary_report};
+pub use session::{MountSide, OnProgress, Session};

@@ -34,7 +34,17 @@ const STOP_LOOK_MILLIS: i64 = 250;
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
-    path: PathBuf,
+    name: SocketName,
+}
+
+/// A socket's name in the filesystem; gone on drop.
+#[derive(Debug)]
+struct SocketName(PathBuf);
+
+impl Drop for SocketName {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_file(&self.0);
+    }
 }
 
 /// A control socket that is served.
@@ -42,7 +52,7 @@ pub struct Server {
 pub struct Started {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-    path: PathBuf,
+    name: Option<SocketName>,
 }
 
 impl Server {
@@ -60,7 +70,7 @@ impl Server {
             }
             _ => Failure::io(path.display(), &error),
         })?;
-        Ok(Self { listener, path })
+        Ok(Self { listener, name: SocketName(path) })
     }
 
     /// Serves requests until [`Started::stop`], or drop.
@@ -70,12 +80,12 @@ impl Server {
     pub fn start(self, session: Arc<Session>) -> Result<Started, Failure> {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stop);
-        let Self { listener, path } = self;
+        let Self { listener, name } = self;
         let thread = std::thread::Builder::new()
             .name("control".to_owned())
             .spawn(move || accept_loop(&listener, &session, &seen))
             .map_err(|error| Failure::io("control thread", &error))?;
-        Ok(Started { stop, thread: Some(thread), path })
+        Ok(Started { stop, thread: Some(thread), name: Some(name) })
     }
 }
 
@@ -88,7 +98,8 @@ impl Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
-        let _gone = std::fs::remove_file(&self.path);
+        // First, so that no new command finds the way.
+        self.name = None;
         self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
             let _panicked = thread.join();

@@ -183,16 +183,14 @@ impl Session {
 
     /// Where a path of the volume lies in the lower directory, as findings show it.
     fn lower_path(&self, path: &Path) -> Result<String, Failure> {
-        let mut lower = String::new();
+        let mut lower: Vec<String> = Vec::new();
         let mut at = PathBuf::new();
         for component in path.components() {
             at.push(component);
             let status = self.volume.file_status(&at).map_err(|error| located(path, error))?;
-            if let Some(name) = status.lower_name {
-                lower = format!("{lower}/{name}");
-            }
+            lower.extend(status.lower_name);
         }
-        Ok(lower)
+        Ok(lower.join("/"))
     }
 
     /// Walks with progress; a walk that was ended early is [`Kind::Interrupted`].
@@ -226,10 +224,22 @@ impl Session {
 
 /// Whether a lower path is `dir`, or lies below it.
 fn is_below(path: &str, dir: &str) -> bool {
-    path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    let rest = path.strip_prefix(dir);
+    dir.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A path inside the volume, from the path of a file and the mount point it lies under.
 pub(super) fn inside<'a>(mount_point: &Path, path: &'a Path) -> Option<&'a Path> {
     path.strip_prefix(mount_point).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_begins_alike_is_not_below() {
+        assert!(is_below("a/b", "a") && is_below("a", "a") && is_below("a/b", ""));
+        assert!(!is_below("ab", "a") && !is_below("b/a", "a"));
+    }
 }

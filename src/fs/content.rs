@@ -54,7 +54,12 @@ impl View<'_> {
         let (first, skip) = block_of(at);
         let (last, _) = block_of(PlainOffset(at.0 + end - 1));
         let from = record_at(first);
-        let len = usize_of(page_at(BlockNo(last.0 + 1)).0 - from.0)?;
+        let behind = page_at(BlockNo(last.0 + 1));
+        if self.lies_in_hole(first, behind)? {
+            out.fill(0);
+            return Ok(());
+        }
+        let len = usize_of(behind.0 - from.0)?;
         with_buffer(len, |lower| {
             let got = self.file.read_at(from, lower)?;
             let mut rest = lower.get(..got).unwrap_or_default();
@@ -74,6 +79,15 @@ impl View<'_> {
             }
             Ok(())
         })
+    }
+
+    /// Whether all pages from a block on are a hole that need not be read to be known. Asked of sparse
+    /// files only.
+    fn lies_in_hole(&self, first: BlockNo, behind: LowerOffset) -> Result<bool, FsError> {
+        if first.0 == 0 || !self.sparse {
+            return Ok(false);
+        }
+        Ok(self.file.next_data(page_at(first))?.is_none_or(|data| data >= behind))
     }
 
     /// Reads the beginning of one block; what lies behind the size is left alone.

@@ -13,6 +13,7 @@ use crate::fs::content::{Trust, View, u64_of, usize_of};
 use crate::fs::data_keys::{DataKeys, FreshKey};
 use crate::fs::gaps::Gaps;
 use crate::fs::header_io::{HeaderState, OpenKeys};
+use crate::fs::recover::is_header_missing;
 use crate::lower::{LowerFile, SyncScope};
 use crate::sync::{Mutex, Rank, RwLock};
 use crate::units::{PlainLen, PlainOffset};
@@ -195,8 +196,15 @@ impl FileNode {
             }
         }
         let mut content = self.content.write();
-        if matches!(content.stage, Stage::Unknown) && env.file.len()?.0 == 0 {
-            content.reset(Stage::Empty);
+        if matches!(content.stage, Stage::Unknown) {
+            let is_empty = match env.trust {
+                Trust::Strict => env.file.len()?.0 == 0,
+                // Recovery would make it so.
+                Trust::Lenient => is_header_missing(env.file)?,
+            };
+            if is_empty {
+                content.reset(Stage::Empty);
+            }
         }
         Ok(matches!(content.stage, Stage::Empty))
     }

@@ -130,7 +130,7 @@ impl HeaderState {
             .encode(&self.prelude, mac)
             .map_err(|_| FsError::Bug("envelope does not fit its slot"))?;
         let spare = self.slot.other();
-        file.write_at(spare.offset(), &bytes)?;
+        file.write_keeping_mtime(spare.offset(), &bytes)?;
         *self = Self { prelude: self.prelude, envelope, slot: spare, synced: false };
         Ok(())
     }
@@ -148,6 +148,6 @@ impl HeaderState {
             .envelope
             .encode(&self.prelude, mac)
             .map_err(|_| FsError::Bug("envelope does not fit its slot"))?;
-        Ok(file.write_at(self.slot.other().offset(), &bytes)?)
+        Ok(file.write_keeping_mtime(self.slot.other().offset(), &bytes)?)
     }
 }

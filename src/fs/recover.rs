@@ -53,9 +53,7 @@ pub fn mend(file: &dyn LowerFile, data_keys: &DataKeys) -> Result<Mended, FsErro
         return Ok(Mended::default());
     }
     let page_len = u64_of(PAGE_LEN);
-    let mut first_page = [0; PAGE_LEN];
-    let got = file.read_at(LowerOffset(0), &mut first_page)?;
-    if lower < page_len || first_page.get(..got).is_some_and(record::is_hole) {
+    if is_header_missing(file)? {
         // The header never reached the disk, so nothing of this content was ever synced.
         file.set_len(LowerLen(0))?;
         return Ok(Mended { length_from: Some(lower), ..Mended::default() });
@@ -86,6 +84,16 @@ pub fn mend(file: &dyn LowerFile, data_keys: &DataKeys) -> Result<Mended, FsErro
     }
     mended.tail_sealed = seal_tail(file, &keys, data_keys, size)?;
     Ok(mended)
+}
+
+/// Whether the header of a lower file never reached the disk, if it was ever written.
+///
+/// # Errors
+/// `FsError::Lower`.
+pub(super) fn is_header_missing(file: &dyn LowerFile) -> Result<bool, FsError> {
+    let mut first_page = [0; PAGE_LEN];
+    let got = file.read_at(LowerOffset(0), &mut first_page)?;
+    Ok(got < PAGE_LEN || record::is_hole(&first_page))
 }
 
 /// What the pages of a file hold.

@@ -9,7 +9,7 @@ use crate::fs::names::{drop_sidecar, object, store_sidecar};
 use crate::fs::nodes::{Node, Place};
 use crate::fs::{FsError, NodeId, RenameHow, Volume};
 use crate::lower::{LowerDir, LowerError, LowerRename, NodeKind};
-use crate::name::PlainName;
+use crate::name::{LowerName, PlainName};
 
 impl Volume {
     /// Removes a name that is no directory.
@@ -78,11 +78,15 @@ impl Volume {
     /// Takes an empty directory out of sight, then removes its marker and itself: at no moment is
     /// a directory visible that has no marker.
     fn remove_empty_dir(&self, found: &Found) -> Result<(), FsError> {
-        check_empty(&found.dir.open_dir(&found.name)?)?;
+        let dir = found.dir.open_dir(&found.name)?;
+        let own = own_entries(&dir)?;
         self.pin(found)?;
         let temporary = self.temporary_name()?;
         found.dir.rename(&found.name, &found.dir, &temporary, LowerRename::NoReplace)?;
-        self.discard_dir(&found.dir, &temporary);
+        let removed = own.iter().try_for_each(|name| dir.unlink(name));
+        if let Err(error) = removed.and_then(|()| found.dir.rmdir(&temporary)) {
+            tracing::warn!(%error, name = %temporary, "removing a directory's remains");
+        }
         Ok(())
     }
 
@@ -191,7 +195,7 @@ impl Volume {
         new_dir: &LowerDir,
         new_form: &LowerForm,
     ) -> Result<(), FsError> {
-        check_empty(&target.dir.open_dir(&target.name)?)?;
+        own_entries(&target.dir.open_dir(&target.name)?)?;
         self.pin(target)?;
         let new_name = object(new_form);
         match source.dir.rename(&source.name, new_dir, new_name, LowerRename::Exchange) {
@@ -221,21 +225,22 @@ impl Volume {
     }
 }
 
-/// Refuses a directory with entries that somebody sees.
-fn check_empty(dir: &LowerDir) -> Result<(), FsError> {
+/// The volume's own entries of a directory. Refuses one with entries that somebody sees.
+fn own_entries(dir: &LowerDir) -> Result<Vec<LowerName>, FsError> {
     let mut buffer = Vec::with_capacity(4096);
+    let mut own = Vec::new();
     let mut cookie = 0;
     loop {
         let entries = dir.entries(cookie, &mut buffer)?;
         if entries.is_empty() {
-            return Ok(());
+            return Ok(own);
         }
         for entry in entries {
             cookie = entry.cookie;
-            let is_own =
-                matches!(entry.name, b"." | b"..") || classify(entry.name) == LowerEntry::Own;
-            if !is_own {
-                return Err(FsError::Errno(libc::ENOTEMPTY));
+            match (entry.name, classify(entry.name)) {
+                (b"." | b"..", _) => {}
+                (name, LowerEntry::Own) => own.extend(LowerName::from_bytes(name).ok()),
+                _ => return Err(FsError::Errno(libc::ENOTEMPTY)),
             }
         }
     }

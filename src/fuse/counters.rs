@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn every_count_has_a_cache_line_of_its_own() {
-        assert_eq!(std::mem::align_of::<Count>(), 64);
-        assert_eq!(std::mem::size_of::<Count>(), 64);
+        assert_eq!(align_of::<Count>(), 64);
+        assert_eq!(size_of::<Count>(), 64);
     }
 }

@@ -1,7 +1,7 @@
 //! The kernel's table of mounts, `/proc/self/mountinfo`: which mount is ours. proc(5).
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -19,6 +19,13 @@ pub(crate) struct MountIdentity {
     id: u64,
     /// `major:minor` of the filesystem.
     device: Vec<u8>,
+}
+
+impl MountIdentity {
+    /// `major:minor` of the filesystem.
+    pub(crate) fn device(&self) -> &OsStr {
+        OsStr::from_bytes(&self.device)
+    }
 }
 
 /// One line of the table.

@@ -3,15 +3,16 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FallocateFlags, SeekFrom, fallocate, fdatasync, fstat, fsync, ftruncate, seek,
+    AtFlags, FallocateFlags, SeekFrom, fallocate, fdatasync, fstat, fsync, ftruncate, futimens,
+    seek,
 };
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use crate::units::{LowerLen, LowerOffset};
 
-use super::attributes::stat_at;
+use super::attributes::{stat_at, timestamps};
 use super::types::{call, refused};
-use super::{LowerError, LowerFile, LowerStat, SyncScope};
+use super::{LowerError, LowerFile, LowerStat, SyncScope, TimeSpec};
 
 /// An open regular file of the lower filesystem. Its position is never used, but by `next_data`.
 #[derive(Debug)]
@@ -83,6 +84,14 @@ impl LowerFile for OsFile {
         Ok(())
     }
 
+    fn write_keeping_mtime(&self, at: LowerOffset, data: &[u8]) -> Result<(), LowerError> {
+        let before = self.stat()?.mtime;
+        self.write_at(at, data)?;
+        // What had to be written is written; a time that cannot be put back is no reason to fail.
+        let _ = futimens(&self.0, &timestamps(None, Some(TimeSpec::At(before))));
+        Ok(())
+    }
+
     fn set_len(&self, len: LowerLen) -> Result<(), LowerError> {
         call("ftruncate", || ftruncate(&self.0, len.0))
     }
@@ -126,7 +135,7 @@ fn advanced(op: &'static str, at: LowerOffset, done: usize) -> Result<u64, Lower
 #[cfg(test)]
 mod tests {
     use super::super::test_dir::{ODD, TestDir, name};
-    use super::super::{Access, LowerTime, TimeSpec};
+    use super::super::{Access, LowerTime};
     use super::*;
 
     fn file() -> OsFile {
@@ -183,6 +192,17 @@ mod tests {
         assert_eq!(file.len(), Ok(LowerLen(12_288)));
         file.sync(SyncScope::Data).unwrap();
         file.sync(SyncScope::All).unwrap();
+    }
+
+    #[test]
+    fn header_is_written_without_a_new_mtime() {
+        let dir = TestDir::new();
+        let file = dir.write_new(&name(ODD), b"12345", 0o640).unwrap();
+        let then = LowerTime { secs: -7, nanos: 999_999_999 };
+        dir.set_times(&name(ODD), None, Some(TimeSpec::At(then))).unwrap();
+        file.write_keeping_mtime(LowerOffset(1), b"xy").unwrap();
+        assert_eq!(file.stat().unwrap().mtime, then);
+        assert_eq!(dir.read_small(&name(ODD), 9), Ok(b"1xy45".to_vec()));
     }
 
     #[test]

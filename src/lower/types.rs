@@ -67,6 +67,14 @@ pub trait LowerFile: Send + Sync + Debug {
     /// What pwrite answers.
     fn write_at(&self, at: LowerOffset, data: &[u8]) -> Result<(), LowerError>;
 
+    /// As [`Self::write_at`], and the time of the last change of content stays: for what is no content.
+    ///
+    /// # Errors
+    /// What statx and pwrite answer.
+    fn write_keeping_mtime(&self, at: LowerOffset, data: &[u8]) -> Result<(), LowerError> {
+        self.write_at(at, data)
+    }
+
     /// Sets the length; growing makes a hole.
     ///
     /// # Errors

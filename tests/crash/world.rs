@@ -140,7 +140,8 @@ impl World {
         let env = self.env(file, trust);
         let mut content = vec![0xee; usize_of(node.size(&env)?.0) + 1];
         let got = node.read(&env, PlainOffset(0), &mut content)?;
-        assert_eq!(got + 1, content.len(), "a read ended before the size");
+        let is_whole = got + 1 == content.len();
+        assert!(is_whole || trust == Trust::Lenient && got == 0, "a read ended before the size");
         content.truncate(got);
         Ok(content)
     }

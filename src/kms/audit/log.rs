@@ -344,7 +344,7 @@ impl Sink {
         let tail_len = len.min(u64::try_from(2 * LINE_LEN_MAX).unwrap_or(u64::MAX));
         let mut tail = Vec::new();
         self.file.seek(SeekFrom::Start(len - tail_len))?;
-        self.file.read_to_end(&mut tail)?;
+        (&self.file).take(tail_len).read_to_end(&mut tail)?;
         let whole_len = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let (whole, torn) = tail.split_at(whole_len);
         if !torn.is_empty() {

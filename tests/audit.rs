@@ -1,0 +1,261 @@
+//! The audit log: what is recorded, and that no line can be changed, cut, swapped or removed unseen.
+//! Law K8.
+
+#[path = "common/kms.rs"]
+mod bench;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use bench::{Bench, context, none};
+use kmsfs::kms::audit::{VerifyError, VerifyReport, verify};
+use kmsfs::kms::*;
+use kmsfs::secret::SecretBytes;
+use serde_json::{Value, json};
+
+/// A KMS that has done something of everything, with its log written out.
+fn used() -> Bench {
+    let bench = Bench::new();
+    let key = bench.new_key();
+    bench.kms.create_alias("alias/used", &key).unwrap();
+    for n in 0..3 {
+        let file = context(&[("kmsfs:file", &n.to_string())]);
+        let made = KeyService::generate_data_key(&bench.kms, &key, &file).unwrap();
+        KeyService::decrypt(&bench.kms, &key, &made.wrapped.blob, &file).unwrap();
+        KeyService::decrypt(&bench.kms, &key, &made.wrapped.blob, &none()).unwrap_err();
+    }
+    bench.kms.disable_key(&key).unwrap();
+    KeyService::generate_data_key(&bench.kms, &key, &none()).unwrap_err();
+    bench.kms.flush_audit().unwrap();
+    bench
+}
+
+fn lines(bench: &Bench) -> Vec<String> {
+    let text = std::fs::read_to_string(bench.log()).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn records(bench: &Bench) -> Vec<Value> {
+    lines(bench).iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Checks changed bytes, with and without the key.
+fn check(bench: &Bench, text: &[u8]) -> [Result<VerifyReport, VerifyError>; 2] {
+    let path: PathBuf = bench.dir.path().join("changed.log");
+    std::fs::write(&path, text).unwrap();
+    [verify(&path, None), verify(&path, Some(&bench.kms.audit_key()))]
+}
+
+#[test]
+fn every_call_leaves_a_record_with_who_what_and_how_it_ended() {
+    let bench = used();
+    let records = records(&bench);
+    let names: Vec<_> = records.iter().map(|r| r["eventName"].as_str().unwrap()).collect();
+    assert_eq!(names[..2], ["CreateKey", "CreateAlias"]);
+    assert_eq!(names.iter().filter(|name| **name == "Decrypt").count(), 6);
+    assert_eq!(names[names.len() - 2..], ["DisableKey", "GenerateDataKey"]);
+    let first_use = &records[2];
+    assert_eq!(first_use["requestParameters"]["encryptionContext"], json!({"kmsfs:file": "0"}));
+    assert_eq!(first_use["requestParameters"]["keySpec"], "AES_256");
+    assert_eq!(first_use["userIdentity"]["invokedBy"], "fs.kmsfs.internal");
+    assert_eq!(first_use["eventTime"], "2023-11-14T22:13:20Z");
+    let arn = records[0]["resources"][0]["ARN"].as_str().unwrap();
+    assert!(KeyArn::parse(arn).is_some());
+    assert_eq!(first_use["resources"][0]["ARN"], arn);
+    assert_eq!(records[0]["userIdentity"]["arn"], "arn:aws:iam::000000000000:root");
+    assert_eq!(records[4]["errorCode"], "InvalidCiphertextException");
+    let last = records.last().unwrap();
+    assert_eq!(last["errorCode"], "DisabledException");
+    assert_eq!(last["errorMessage"], format!("{arn} is disabled."));
+    for (no, record) in records.iter().enumerate() {
+        assert_eq!(record["sequence"], no + 1);
+        assert_eq!(record["awsRegion"], "us-east-1");
+        let is_change = matches!(names[no], "CreateKey" | "CreateAlias" | "DisableKey");
+        assert_eq!(record["readOnly"], !is_change);
+    }
+}
+
+/// Neither plaintext nor ciphertext, in any form that it was sent or answered in.
+#[test]
+fn no_secret_is_in_the_log_or_the_database() {
+    let bench = Bench::new();
+    let key = bench.new_key();
+    let plain = "c2VjcmV0IGNhbmFyeQ==";
+    let input = json!({"KeyId": key.as_str(), "Plaintext": plain});
+    let blob = bench.call("Encrypt", input).unwrap()["CiphertextBlob"].clone();
+    bench.call("Decrypt", json!({"CiphertextBlob": blob})).unwrap();
+    let made = bench.call("GenerateDataKey", json!({"KeyId": key.as_str(), "KeySpec": "AES_256"}));
+    let made = made.unwrap();
+    bench.kms.flush_audit().unwrap();
+    for path in [bench.log(), bench.database()] {
+        let text = String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
+        let data_key = made["Plaintext"].as_str().unwrap();
+        for secret in [plain, "secret canary", blob.as_str().unwrap(), data_key, "passphrase"] {
+            assert!(!text.contains(secret), "{secret}");
+        }
+    }
+    let debug = format!("{:?}", bench.kms);
+    assert!(debug.len() < 300, "{debug}");
+}
+
+#[test]
+fn an_untouched_log_verifies_and_ends_at_the_last_line() {
+    let bench = used();
+    let lines = u64::try_from(lines(&bench).len()).unwrap();
+    for report in check(&bench, &std::fs::read(bench.log()).unwrap()) {
+        let report = report.unwrap();
+        assert_eq!((report.lines, report.head.sequence, report.torn_len), (lines, lines, 0));
+    }
+}
+
+#[test]
+fn any_changed_byte_is_found() {
+    let bench = used();
+    let text = std::fs::read(bench.log()).unwrap();
+    for at in (0..text.len()).step_by(17) {
+        let mut changed = text.clone();
+        changed[at] ^= 0x01;
+        let to_line_end = text[at..].iter().position(|byte| *byte == b'\n').unwrap();
+        let is_seal = (3..35).contains(&to_line_end);
+        let is_last_byte = at == text.len() - 1;
+        let [without, with] = check(&bench, &changed);
+        // Seals are looked at with the key alone; without its last byte the last line is torn.
+        assert!(without.is_err() || is_seal || is_last_byte, "byte {at} of {}", text.len());
+        assert!(with.is_err() || is_last_byte, "byte {at} of {}", text.len());
+    }
+}
+
+#[test]
+fn any_removed_swapped_or_repeated_line_is_found() {
+    let bench = used();
+    let lines = lines(&bench);
+    let text = |lines: &[String]| lines.iter().map(|l| format!("{l}\n")).collect::<String>();
+    for at in 0..lines.len() - 1 {
+        let mut removed = lines.clone();
+        removed.remove(at);
+        let mut swapped = lines.clone();
+        swapped.swap(at, at + 1);
+        let mut repeated = lines.clone();
+        repeated.insert(at, lines[at].clone());
+        for changed in [removed, swapped, repeated] {
+            for outcome in check(&bench, text(&changed).as_bytes()) {
+                assert!(matches!(outcome, Err(VerifyError::Broken { .. })), "line {at}");
+            }
+        }
+    }
+}
+
+/// Who can write the file but has no root key: mends the chain, but cannot mend the seals.
+#[test]
+fn a_forged_chain_is_found_with_the_key() {
+    let bench = used();
+    let mut forged = String::new();
+    let mut before = [0; 32];
+    for line in lines(&bench) {
+        let (record, _) = line.split_once(",\"chain\"").unwrap();
+        let record = record.replace("Decrypt", "Encrypt");
+        let end = line.rsplit_once(",\"seal\"").unwrap().1;
+        before = kmsfs::crypto::kdf::sha256(&[&before, record.as_bytes()]);
+        let chain = kmsfs::codec::hex(&before);
+        forged.push_str(&format!("{record},\"chain\":\"{chain}\",\"seal\"{end}\n"));
+    }
+    let [without, with] = check(&bench, forged.as_bytes());
+    assert!(without.is_ok());
+    assert!(matches!(with, Err(VerifyError::Broken { .. })));
+}
+
+#[test]
+fn a_shortened_log_is_found_with_the_key() {
+    let bench = used();
+    let lines = lines(&bench);
+    // The last change is DisableKey, second to last; what follows it may be lost in a crash.
+    for kept in 0..lines.len() {
+        let text: String = lines[..kept].iter().map(|line| format!("{line}\n")).collect();
+        let [without, with] = check(&bench, text.as_bytes());
+        assert!(without.is_ok());
+        let is_whole = kept >= lines.len() - 1;
+        assert_eq!(with.is_ok(), is_whole, "{kept} of {}", lines.len());
+        if !is_whole {
+            assert!(matches!(with, Err(VerifyError::Shortened { .. })));
+        }
+    }
+}
+
+#[test]
+fn a_torn_last_line_is_accepted_and_set_apart_at_the_next_open() {
+    let bench = used();
+    let whole = std::fs::read(bench.log()).unwrap();
+    let torn = b"{\"eventVersion\":\"1.11\",\"userId";
+    let mut file = std::fs::OpenOptions::new().append(true).open(bench.log()).unwrap();
+    file.write_all(torn).unwrap();
+    drop(file);
+    let report = verify(&bench.log(), Some(&bench.kms.audit_key())).unwrap();
+    assert_eq!(report.torn_len, 30);
+
+    let kms = bench.open();
+    let apart = bench.dir.path().join(format!("audit.log.torn-{}", whole.len()));
+    assert_eq!(std::fs::read(apart).unwrap(), torn);
+    kms.list_keys(&PageRequest::default()).unwrap();
+    kms.flush_audit().unwrap();
+    let after = verify(&bench.log(), Some(&kms.audit_key())).unwrap();
+    assert_eq!((after.lines, after.torn_len), (report.lines + 1, 0));
+}
+
+/// A log that was cut goes on, and its gap stays.
+#[test]
+fn a_gap_stays_in_the_chain() {
+    let bench = used();
+    let lines = lines(&bench);
+    std::fs::write(bench.log(), format!("{}\n{}\n", lines[0], lines[1])).unwrap();
+    let kms = bench.open();
+    bench.new_key();
+    kms.create_key(CreateKey::default()).unwrap();
+    kms.flush_audit().unwrap();
+    let found = verify(&bench.log(), Some(&kms.audit_key()));
+    assert!(matches!(found, Err(VerifyError::Broken { line: 3, .. })), "{found:?}");
+    std::fs::remove_file(bench.log()).unwrap();
+    let kms = bench.open();
+    kms.create_key(CreateKey::default()).unwrap();
+    let found = verify(&bench.log(), None);
+    assert!(matches!(found, Err(VerifyError::Broken { line: 1, .. })), "{found:?}");
+}
+
+/// A management change is on disk, with its record, when it is acknowledged.
+#[test]
+fn a_change_is_recorded_before_it_returns() {
+    let bench = Bench::new();
+    for n in 1..=3 {
+        bench.new_key();
+        assert_eq!(records(&bench).len(), n);
+    }
+}
+
+/// `/dev/full` takes nothing.
+#[test]
+fn a_log_that_cannot_be_written_refuses_changes() {
+    let bench = Bench::new();
+    let key = bench.new_key();
+    drop(bench.open());
+    std::fs::remove_file(bench.log()).unwrap();
+    std::os::unix::fs::symlink("/dev/full", bench.log()).unwrap();
+    let kms = bench.open();
+    let refused = kms.disable_key(&key).unwrap_err();
+    assert_eq!(refused.exception(), "KMSInternalException");
+    assert!(refused.to_string().starts_with("audit log cannot be written"), "{refused}");
+    assert_eq!(bench.open().describe_key(&key).unwrap().state, KeyState::Enabled);
+    // Uses go on for a while: their records are held back.
+    let request = Encrypt {
+        key,
+        plaintext: SecretBytes::new(vec![1]),
+        context: none(),
+        algorithm: None,
+        dry_run: false,
+    };
+    kms.encrypt(&request).unwrap();
+    for _ in 0..30_000 {
+        if kms.encrypt(&request).is_err() {
+            return;
+        }
+    }
+    panic!("uses are never refused");
+}

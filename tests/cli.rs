@@ -1,0 +1,19 @@
+//! The command line's promise: names, exit codes, JSON fields, and the README's session.
+//!
+//! Everything runs the real program in a sandbox directory. What needs `/dev/fuse` is skipped with
+//! a line without it, and fails if `CI=true`.
+
+#![allow(clippy::unwrap_used, clippy::panic, unreachable_pub)]
+
+#[path = "cli/commands.rs"]
+mod commands;
+#[path = "cli/documents.rs"]
+mod documents;
+#[path = "cli/keys.rs"]
+mod keys;
+#[path = "cli/mounts.rs"]
+mod mounts;
+#[path = "cli/sandbox.rs"]
+mod sandbox;
+#[path = "cli/terminal.rs"]
+mod terminal;

@@ -1,0 +1,108 @@
+//! `kmsfs kms`, and what becomes of files whose key is gone.
+
+use crate::sandbox::Sandbox;
+
+#[test]
+fn operations_answer_as_aws_kms_does() {
+    let sandbox = Sandbox::new();
+    sandbox.ok("init lower --keyfile key --kms kms");
+    let made = sandbox.json("kms --kms kms --keyfile key create-key --description spare");
+    let id = made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
+    assert_eq!(made["KeyMetadata"]["KeyState"], "Enabled");
+    // Our own options may stand behind the verb, too; an empty answer prints nothing.
+    let line = format!("create-alias --alias-name alias/spare --target-key-id {id}");
+    assert_eq!(sandbox.ok(&format!("kms {line} --kms kms --keyfile=key")), "");
+    let alias = sandbox.json("kms --kms kms --keyfile key describe-key --key-id alias/spare");
+    assert_eq!(alias["KeyMetadata"]["KeyId"], id.as_str());
+    // An id argument also takes an alias, or a unique prefix.
+    sandbox.ok("kms --kms kms --keyfile key disable-key --key-id alias/spare");
+    let prefix = id.split('-').next().unwrap();
+    sandbox.ok(&format!("kms --kms kms --keyfile key enable-key --key-id {prefix}"));
+    let text = sandbox.ok(&format!("rotate {prefix} --kms kms --keyfile key"));
+    assert!(text.contains("new material"), "{text}");
+    sandbox.ok("rotate alias/spare --kms kms --keyfile key");
+    sandbox.line("rotate alias/spare").assert_refused(2, "in which key service");
+}
+
+#[test]
+fn refusals_of_the_key_service_have_their_codes() {
+    let sandbox = Sandbox::new();
+    sandbox.ok("init lower --keyfile key --key alias/home");
+    let on = "kms --on lower --keyfile key";
+    sandbox
+        .line(&format!("{on} describe-key --key-id alias/none"))
+        .assert_refused(43, "NotFoundException: ");
+    sandbox.line(&format!("{on} frob")).assert_refused(2, "unknown verb frob");
+    sandbox.line(&format!("{on} describe-key --frob x")).assert_refused(2, "frob");
+    sandbox.line("kms list-keys --kms absent --keyfile key").assert_refused(23, "no key database");
+    sandbox.line("init two --kms lower/.kmsfs --keyfile key --key alias/x").assert_refused(43, "");
+
+    sandbox.ok(&format!("{on} disable-key --key-id alias/home"));
+    sandbox.line("usage lower --keyfile key").assert_refused(41, "DisabledException: ");
+    sandbox.line("rotate lower --keyfile key").assert_refused(41, "DisabledException: ");
+    // The way out works although the volume cannot be opened.
+    sandbox.ok(&format!("{on} enable-key --key-id alias/home"));
+    sandbox.ok("usage lower --keyfile key");
+}
+
+/// Law: a key that files, or the volume, still need is not given up without a reason, and `--yes`
+/// alone does not silence that.
+#[test]
+fn a_key_in_use_is_not_deleted() {
+    let sandbox = Sandbox::new();
+    sandbox.ok("init lower --keyfile key --key alias/home");
+    let line = "kms --on lower --keyfile key schedule-key-deletion --key-id alias/home";
+    sandbox.line(line).assert_refused(31, "still needed");
+    sandbox.line(&format!("{line} --yes")).assert_refused(31, "still needed");
+    let force = format!("{line} --force-data-loss=retired");
+    sandbox.line(&force).assert_refused(30, "alias/home");
+    let done = sandbox.json(&format!("{force} --yes"));
+    assert_eq!(done["KeyState"], "PendingDeletion");
+    let audit = sandbox.read("lower/.kmsfs/audit.log").unwrap();
+    assert!(audit.contains("retired"), "the reason is not in the audit log");
+    sandbox.line("usage lower --keyfile key").assert_refused(42, "pending deletion");
+    sandbox.ok("kms --on lower --keyfile key cancel-key-deletion --key-id alias/home");
+    sandbox.ok("kms --on lower --keyfile key enable-key --key-id alias/home");
+    sandbox.ok("usage lower --keyfile key");
+}
+
+/// Law: `stat`, `ls`, `rm`, `mv` work in every state of the key; reading does not, at once.
+#[test]
+fn files_of_a_disabled_key_are_closed_at_once() {
+    let Some(sandbox) = Sandbox::with_mount() else { return };
+    let made = sandbox.json("kms --on mnt create-key");
+    let id = made["KeyMetadata"]["KeyId"].as_str().unwrap();
+    sandbox.ok(&format!("kms create-alias --on mnt --alias-name alias/sub --target-key-id {id}"));
+    std::fs::create_dir(sandbox.path("mnt/sub")).unwrap();
+    sandbox.ok("policy set mnt/sub --key alias/sub");
+    sandbox.write("mnt/sub/file", "under another key");
+    sandbox.write("mnt/file", "under the volume's key");
+    let status = sandbox.json("status mnt/sub/file --json");
+    assert_eq!(status["policy"], "alias/sub");
+    assert!(status["key_arn"].as_str().unwrap().ends_with(id));
+
+    sandbox.ok("kms --on mnt disable-key --key-id alias/sub");
+    let error = sandbox.read("mnt/sub/file").unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::NOKEY.raw_os_error()));
+    assert_eq!(sandbox.read("mnt/file").unwrap(), "under the volume's key");
+    assert_eq!(std::fs::metadata(sandbox.path("mnt/sub/file")).unwrap().len(), 17);
+    std::fs::rename(sandbox.path("mnt/sub/file"), sandbox.path("mnt/sub/moved")).unwrap();
+
+    sandbox.ok("kms --on mnt enable-key --key-id alias/sub");
+    assert_eq!(sandbox.read("mnt/sub/moved").unwrap(), "under another key");
+    sandbox
+        .line("kms --on mnt schedule-key-deletion --key-id alias/sub")
+        .assert_refused(31, "still needed by 1 files");
+}
+
+/// Law: two mounts at once are told apart; one is meant without being named.
+#[test]
+fn the_only_mount_is_meant_without_being_named() {
+    let Some(sandbox) = Sandbox::with_mount() else { return };
+    // Root sees everybody's mounts, so only the named form is sure to work.
+    let keys = sandbox.json("kms --on mnt list-keys");
+    assert_eq!(keys["Keys"].as_array().unwrap().len(), 1);
+    sandbox.ok("mount --create lower2 mnt2 --keyfile key");
+    let answer = sandbox.line("kms list-keys");
+    answer.assert_refused(2, "more than one volume is mounted");
+}

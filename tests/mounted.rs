@@ -1,0 +1,53 @@
+//! What programs see of a mount: every test has a mount of its own, most run twice, with and without
+//! the writeback cache, and each ends with a clean fsck.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "a test that cannot go on ends"
+)]
+
+#[path = "mounted/append.rs"]
+mod append;
+#[path = "mounted/holes.rs"]
+mod holes;
+#[path = "mounted/links.rs"]
+mod links;
+#[path = "common/mount.rs"]
+mod mount;
+#[path = "mounted/names.rs"]
+mod names;
+#[path = "mounted/read_write.rs"]
+mod read_write;
+#[path = "mounted/rename.rs"]
+mod rename;
+#[path = "mounted/truncate.rs"]
+mod truncate;
+#[path = "common/user.rs"]
+mod user;
+
+use std::io;
+use std::path::Path;
+
+/// The errno of a call that must fail.
+fn errno<T: std::fmt::Debug>(answer: io::Result<T>) -> i32 {
+    answer.unwrap_err().raw_os_error().unwrap()
+}
+
+/// Bytes that tell where they belong: no two blocks look alike.
+fn pattern(at: u64, len: usize) -> Vec<u8> {
+    (at..).take(len).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 53) as u8).collect()
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap()
+}
+
+fn write(path: &Path, data: impl AsRef<[u8]>) {
+    std::fs::write(path, data).unwrap();
+}
