@@ -178,7 +178,11 @@ impl Volume {
             LowerTarget::Inline(sealed) => symlink::open_inline(key, &sealed),
             LowerTarget::External { id, .. } => {
                 let name = link_name(&id)?;
-                let sealed = self.links_dir()?.read_small(&name, TARGET_FILE_LEN_MAX)?;
+                let sealed = match self.links_dir()?.read_small(&name, TARGET_FILE_LEN_MAX) {
+                    // The link itself is there.
+                    Err(error) if error.errno == libc::ENOENT => return Err(corrupt),
+                    answer => answer?,
+                };
                 symlink::open_external(key, id, &sealed)
             }
         };
