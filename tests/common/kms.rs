@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kmsfs::clock::ManualClock;
+use kmsfs::clock::{Clock, ManualClock};
 use kmsfs::kms::*;
 use kmsfs::secret::SecretBytes;
 use kmsfs::wire;
@@ -70,7 +70,8 @@ fn place() -> TempDir {
 }
 
 pub fn options(clock: &Arc<ManualClock>) -> KmsOptions {
-    KmsOptions { clock: Arc::clone(clock) as _, ..KmsOptions::default() }
+    let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
+    KmsOptions { clock, ..KmsOptions::default() }
 }
 
 pub fn passphrase(text: &str) -> Unlock {
