@@ -1,5 +1,8 @@
 //! A volume with every kind of entry, and a record of what was written into it.
 
+// Each test binary uses a part of it.
+#![allow(dead_code)]
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::ops::ControlFlow;
@@ -15,6 +18,8 @@ use kmsfs::kms::AliasName;
 use kmsfs::lower::NodeKind;
 use kmsfs::name::PlainName;
 use serde_json::{Value, json};
+
+pub mod frozen;
 
 /// What an entry is, and what is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +52,6 @@ pub const ALIAS: &str = "alias/volume";
 pub const OTHER_ALIAS: &str = "alias/other";
 
 pub fn caller() -> Caller {
-    // SAFETY-free: ids of this process through the standard library's metadata.
     use std::os::unix::fs::MetadataExt;
     let own = std::fs::metadata("/proc/self").unwrap();
     Caller { uid: own.uid(), gid: own.gid(), pid: std::process::id() }
@@ -193,7 +197,7 @@ impl<'a> Garden<'a> {
         self.tree.get_mut(path).unwrap().xattrs.insert(name.to_vec(), value.to_vec());
     }
 
-    fn rewrap(&self, paths: &[&str]) {
+    pub fn rewrap(&self, paths: &[&str]) {
         let paths: Vec<_> = paths.iter().map(|path| Path::new(path).to_path_buf()).collect();
         let options = RewrapOptions::default();
         let report =
