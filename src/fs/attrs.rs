@@ -153,14 +153,16 @@ impl Volume {
         atime: Option<TimeSpec>,
         mtime: Option<TimeSpec>,
     ) -> Result<(), FsError> {
-        let _: () = match node.place() {
-            Place::Root => self.root_pin.set_times(atime, mtime)?,
-            Place::Named { parent, name } => {
-                self.dir_of(&parent)?.set_times(&name, atime, mtime)?;
-            }
-            Place::Pinned(pinned) => pinned.set_times(atime, mtime)?,
-        };
-        Ok(())
+        node.file.between_envelopes(|| {
+            let _: () = match node.place() {
+                Place::Root => self.root_pin.set_times(atime, mtime)?,
+                Place::Named { parent, name } => {
+                    self.dir_of(&parent)?.set_times(&name, atime, mtime)?;
+                }
+                Place::Pinned(pinned) => pinned.set_times(atime, mtime)?,
+            };
+            Ok(())
+        })
     }
 
     /// Numbers of the lower filesystem.

@@ -12,7 +12,7 @@ use crate::fs::FsError;
 use crate::fs::content::{Trust, View, u64_of, usize_of};
 use crate::fs::data_keys::{DataKeys, FreshKey};
 use crate::fs::gaps::Gaps;
-use crate::fs::header_io::{HeaderState, OpenKeys};
+use crate::fs::header_io::{HeaderState, OpenKeys, keeping_mtime};
 use crate::fs::recover::is_header_missing;
 use crate::lower::{LowerFile, SyncScope};
 use crate::sync::{Mutex, Rank, RwLock};
@@ -255,6 +255,12 @@ impl FileNode {
         }
     }
 
+    /// Runs `work` while nobody writes an envelope, which would keep the mtime that it found.
+    pub fn between_envelopes<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _header = self.header.lock();
+        work()
+    }
+
     /// The envelope, if the header was read.
     pub fn envelope(&self) -> Option<(FileId, crate::format::envelope::Envelope)> {
         let header = self.header.lock();
@@ -368,7 +374,7 @@ impl FileNode {
     /// `FsError::Key`, `FsError::Lower`.
     pub fn ensure_header(&self, env: &FileEnv<'_>) -> Result<(), FsError> {
         self.with_content_mut(env, |content, header, keys| match header.bytes {
-            Some(_) => content.write_empty(env, header, keys),
+            Some(_) => keeping_mtime(env.file, || content.write_empty(env, header, keys)),
             None => Ok(()),
         })
     }

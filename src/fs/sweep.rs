@@ -76,10 +76,9 @@ pub struct UsageRow {
 impl Volume {
     /// Rewraps one file if it is stale. Its mtime stays, unless `touch`.
     pub(super) fn rewrap_node(&self, node: &Arc<Node>, touch: bool) -> Result<Rewrapped, FsError> {
-        let before = self.stat_of(node)?;
         let done = self.with_file_mut(node, |env| node.file.rewrap(env))?;
-        if done == Rewrapped::Done && !touch {
-            self.set_times(node, None, Some(TimeSpec::At(before.mtime)))?;
+        if done == Rewrapped::Done && touch {
+            self.set_times(node, None, Some(TimeSpec::Now))?;
         }
         Ok(done)
     }

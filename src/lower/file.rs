@@ -3,15 +3,15 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FallocateFlags, SeekFrom, fallocate, fdatasync, fstat, fsync, ftruncate, seek,
+    AtFlags, FallocateFlags, SeekFrom, fallocate, fdatasync, fstat, fsync, ftruncate, futimens, seek,
 };
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use crate::units::{LowerLen, LowerOffset};
 
-use super::attributes::stat_at;
+use super::attributes::{stat_at, timestamps};
 use super::types::{call, refused};
-use super::{LowerError, LowerFile, LowerStat, SyncScope};
+use super::{LowerError, LowerFile, LowerStat, LowerTime, SyncScope, TimeSpec};
 
 /// An open regular file of the lower filesystem. Its position is never used, but by `next_data`.
 #[derive(Debug)]
@@ -107,6 +107,15 @@ impl LowerFile for OsFile {
         call("lseek", || seek(&self.0, SeekFrom::Hole(at.0))).map(LowerOffset)
     }
 
+    fn mtime(&self) -> Result<Option<LowerTime>, LowerError> {
+        self.stat().map(|stat| Some(stat.mtime))
+    }
+
+    fn set_mtime(&self, mtime: LowerTime) -> Result<(), LowerError> {
+        let times = timestamps(None, Some(TimeSpec::At(mtime)));
+        call("futimens", || futimens(&self.0, &times))
+    }
+
     fn sync(&self, scope: SyncScope) -> Result<(), LowerError> {
         match scope {
             SyncScope::Data => call("fdatasync", || fdatasync(&self.0)),
@@ -126,7 +135,7 @@ fn advanced(op: &'static str, at: LowerOffset, done: usize) -> Result<u64, Lower
 #[cfg(test)]
 mod tests {
     use super::super::test_dir::{ODD, TestDir, name};
-    use super::super::{Access, LowerTime, TimeSpec};
+    use super::super::Access;
     use super::*;
 
     fn file() -> OsFile {

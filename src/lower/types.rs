@@ -1,4 +1,4 @@
-//! What the lower filesystem looks like to the rest: one open file in seven verbs, and stat.
+//! What the lower filesystem looks like to the rest: one open file in few verbs, and stat.
 
 use std::fmt;
 use std::fmt::Debug;
@@ -105,6 +105,22 @@ pub trait LowerFile: Send + Sync + Debug {
             page += PAGE_LEN;
         }
         Ok(LowerOffset(page.min(end)))
+    }
+
+    /// Time of the last change of content; `None` where there are no times.
+    ///
+    /// # Errors
+    /// What statx answers.
+    fn mtime(&self) -> Result<Option<LowerTime>, LowerError> {
+        Ok(None)
+    }
+
+    /// Sets the time of the last change of content; nothing where there are no times.
+    ///
+    /// # Errors
+    /// What futimens answers.
+    fn set_mtime(&self, _mtime: LowerTime) -> Result<(), LowerError> {
+        Ok(())
     }
 
     /// Makes what was written durable.
