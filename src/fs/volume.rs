@@ -18,7 +18,7 @@ use crate::fs::names::Names;
 use crate::fs::nodes::{Node, NodeTable, Place};
 use crate::fs::rewrap_queue::RewrapQueue;
 use crate::fs::{CorruptPart, FsError, NodeId, RecoveryReport};
-use crate::lower::{Access, LockedFile, LowerDir, OsFile, Pinned, SyncScope};
+use crate::lower::{Access, LockedFile, LowerDir, NodeKind, OsFile, Pinned, SyncScope};
 use crate::name::LowerName;
 use crate::sync::{Mutex, Rank, RwLock};
 
@@ -210,9 +210,15 @@ impl Volume {
         if self.read_only {
             return Ok(());
         }
-        match node.check_dir() {
-            Ok(()) => self.dir_of(&node)?.sync()?,
-            Err(_) => self.with_file(&node, |env| node.file.sync(env, scope))?,
+        match node.kind {
+            NodeKind::Dir => self.dir_of(&node)?.sync()?,
+            NodeKind::File => self.with_file(&node, |env| node.file.sync(env, scope))?,
+            // Nothing lies behind their names.
+            NodeKind::Symlink
+            | NodeKind::Fifo
+            | NodeKind::Socket
+            | NodeKind::CharDevice
+            | NodeKind::BlockDevice => {}
         }
         self.make_reachable(&node)
     }
