@@ -274,12 +274,17 @@ impl FileNode {
     /// `FsError::Lower` if that fails; the keys stay then.
     pub fn drop_keys(&self, env: &FileEnv<'_>) -> Result<(), FsError> {
         self.tell_holes(env)?;
+        self.forget_keys();
+        Ok(())
+    }
+
+    /// Forgets the keys, unless there are holes that the envelope does not tell of.
+    pub fn forget_keys(&self) {
         let mut content = self.content.write();
         if matches!(content.stage, Stage::Open(_)) && content.gaps.is_empty() {
             content.reset(Stage::Unknown);
             *self.header.lock() = None;
         }
-        Ok(())
     }
 
     /// Whether the file has holes that its envelope does not tell of.

@@ -180,6 +180,9 @@ impl Volume {
 
     /// Forgets the keys of one file.
     pub(super) fn drop_keys_of(&self, node: &Arc<Node>) {
+        if !node.file.has_untold_holes() {
+            return node.file.forget_keys();
+        }
         let dropped = self.file_of(node).and_then(|file| {
             let data_keys = &self.data_keys;
             let env = FileEnv { file: &*file, data_keys, policy: 0, trust: self.trust };
