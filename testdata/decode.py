@@ -39,7 +39,7 @@ class Wrong(Exception):
 
     def __init__(self, kind, text=""):
         super().__init__(f"{kind}: {text}" if text else kind)
-        self.kind = kind
+        self.kind, self.text = kind, text
 
 
 def need(truth, kind, text=""):
@@ -132,7 +132,7 @@ def open_block(content_key, block, record, last, size, sparse):
     try:
         plain, final = open_record(content_key, block, record)
     except Wrong as wrong:
-        raise Wrong(wrong.kind, f"block {block}: {wrong}") from None
+        raise Wrong(wrong.kind, f"block {block}: {wrong.text}") from None
     need(final == (block == last), "BadRecord", f"block {block}: FINAL is {final}, the last block is {last}")
     wanted = size - first_offset(last) if block == last else payload(block)
     need(len(plain) == wanted, "BadRecord", f"block {block} holds {len(plain)} bytes, not {wanted}")
@@ -511,7 +511,7 @@ def main():
     parser.add_argument("--keyfile")
     parser.add_argument("command", nargs="?", choices=("list", "json", "cat"), default="list")
     parser.add_argument("path", nargs="?")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     if not (args.volume_key or args.passfile or args.keyfile):
         parser.error("a key is needed: --volume-key, --passfile or --keyfile")
     try:

@@ -128,7 +128,7 @@ impl Call {
         if operation != "ScheduleKeyDeletion" || self.force_data_loss.is_some() {
             return self.carry_out_alone(&kms, operation, &input);
         }
-        let session = open_session(&lower, summary, kms, Purpose::Read)?;
+        let session = open_session(&lower, &summary, kms, Purpose::Read)?;
         Target::Direct(Box::new(session)).call(verb, &mut watch)
     }
 

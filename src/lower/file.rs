@@ -3,7 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FallocateFlags, SeekFrom, fallocate, fdatasync, fstat, fsync, ftruncate, futimens, seek,
+    AtFlags, FallocateFlags, SeekFrom, fallocate, fdatasync, fstat, fsync, ftruncate, futimens,
+    seek,
 };
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
@@ -192,6 +193,18 @@ mod tests {
         assert_eq!(file.len(), Ok(LowerLen(12_288)));
         file.sync(SyncScope::Data).unwrap();
         file.sync(SyncScope::All).unwrap();
+    }
+
+    #[test]
+    fn mtime_can_be_put_back() {
+        let dir = TestDir::new();
+        let file = dir.write_new(&name(ODD), b"12345", 0o640).unwrap();
+        let then = LowerTime { secs: -7, nanos: 999_999_999 };
+        dir.set_times(&name(ODD), None, Some(TimeSpec::At(then))).unwrap();
+        file.write_at(LowerOffset(1), b"xy").unwrap();
+        assert_ne!(file.mtime(), Ok(Some(then)));
+        file.set_mtime(then).unwrap();
+        assert_eq!(file.stat().unwrap().mtime, then);
     }
 
     #[test]

@@ -28,7 +28,8 @@ fn seek(file: &File, from: SeekFrom) -> std::io::Result<u64> {
 fn punched_ranges_are_zeros_and_nothing_else_is() {
     MountedVolume::both(|volume| {
         let path = volume.path("f");
-        let ranges = [(0, 1), (0, 2512), (1000, 3000), (2512, 4048), (5000, 90_000), (99_000, 5000)];
+        let ranges =
+            [(0, 1), (0, 2512), (1000, 3000), (2512, 4048), (5000, 90_000), (99_000, 5000)];
         for (at, len) in ranges {
             let mut wanted = pattern(2, 100_000);
             write(&path, &wanted);

@@ -66,7 +66,8 @@ fn directories_get_no_second_name() {
 #[test]
 fn symlinks_of_every_kind_of_length() {
     MountedVolume::both(|volume| {
-        let lens = [1, 2, 59, 60, 61, 255, 256, 1000, 2900, 3000, 3029, 3030, 3031, 4000, 4094, 4095];
+        let lens =
+            [1, 2, 59, 60, 61, 255, 256, 1000, 2900, 3000, 3029, 3030, 3031, 4000, 4094, 4095];
         for len in lens {
             let target = OsString::from_vec(vec![b't'; len]);
             symlink(&target, volume.path(format!("l{len}"))).unwrap();

@@ -43,10 +43,7 @@ fn exchange_swaps_any_two_entries() {
         assert_eq!(read(&a), b"file");
         assert_eq!(read(&b.join("sub/f")), b"inside");
         // Into its own depths it cannot go.
-        assert_eq!(
-            errno(rename2(&b, &b.join("sub/f"), RenameFlags::EXCHANGE)),
-            libc::EINVAL
-        );
+        assert_eq!(errno(rename2(&b, &b.join("sub/f"), RenameFlags::EXCHANGE)), libc::EINVAL);
         rename2(&a, &b.join("sub/f"), RenameFlags::EXCHANGE).unwrap();
         assert_eq!(errno(rename2(&a, &volume.path("none"), RenameFlags::EXCHANGE)), libc::ENOENT);
         volume.remount();
