@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::format::ids::FileId;
 use crate::format::layout::{HEADER_LEN, plain_len};
 use crate::fs::FsError;
-use crate::fs::content::{Trust, View, u64_of, usize_of};
+use crate::fs::content::{Trust, View, check_empty, u64_of, usize_of};
 use crate::fs::data_keys::{DataKeys, FreshKey};
 use crate::fs::gaps::Gaps;
 use crate::fs::header_io::{HeaderState, OpenKeys, keeping_mtime};
@@ -215,12 +215,24 @@ impl FileNode {
             return Ok(());
         }
         let (state, keys) = HeaderState::load(env.file, env.data_keys)?;
+        let keys = OpenKeys::new(keys, env.data_keys.random());
         let mut content = self.content.write();
         if !matches!(content.stage, Stage::Unknown) {
             return Ok(());
         }
-        content.reset(Stage::Open(OpenKeys::new(keys, env.data_keys.random())));
-        content.size = plain_len(env.file.len()?);
+        // A rewrap, or a whole new content, may have come while the key service was asked. Then the
+        // caller asks again.
+        let (now, _) = HeaderState::peek(env.file, env.data_keys)?;
+        if now.envelope != state.envelope || now.prelude.file != state.prelude.file {
+            return Ok(());
+        }
+        let lower = env.file.len()?;
+        let size = plain_len(lower);
+        if size.0 == 0 && env.trust == Trust::Strict {
+            check_empty(env.file, lower, &keys)?;
+        }
+        content.reset(Stage::Open(keys));
+        content.size = size;
         content.sparse = state.envelope.sparse;
         *self.header.lock() = Some(state);
         self.grown();

@@ -259,6 +259,8 @@ fn disabled_key_closes_its_files_only() {
     write(&volume, "public", b"for all").unwrap();
     write(&volume, "private/file", b"for some").unwrap();
     let arn = bench.kms.arn_of(OTHER);
+    let held = volume.resolve(Path::new("private/file")).unwrap();
+    volume.read(held, 0, 1, &mut Vec::new()).unwrap();
     bench.kms.set_state(&arn, KeyState::Disabled);
     assert_eq!(read(&volume, "private/file").unwrap(), b"for some", "keys are held");
     volume.drop_keys(&arn);
