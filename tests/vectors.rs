@@ -7,6 +7,7 @@ mod vectors {
     mod content;
     mod files;
     mod header;
+    mod kms;
     mod names;
     mod primitives;
     mod vector;
