@@ -14,22 +14,42 @@
 
 #[path = "mounted/append.rs"]
 mod append;
+#[path = "mounted/concurrency.rs"]
+mod concurrency;
+#[path = "mounted/directories.rs"]
+mod directories;
 #[path = "mounted/holes.rs"]
 mod holes;
 #[path = "mounted/links.rs"]
 mod links;
+#[path = "mounted/locks.rs"]
+mod locks;
+#[path = "mounted/mmap.rs"]
+mod mmap;
 #[path = "common/mount.rs"]
 mod mount;
 #[path = "mounted/names.rs"]
 mod names;
+#[path = "mounted/permissions.rs"]
+mod permissions;
+#[path = "mounted/read_only.rs"]
+mod read_only;
 #[path = "mounted/read_write.rs"]
 mod read_write;
 #[path = "mounted/rename.rs"]
 mod rename;
+#[path = "mounted/special.rs"]
+mod special;
+#[path = "mounted/times.rs"]
+mod times;
 #[path = "mounted/truncate.rs"]
 mod truncate;
+#[path = "mounted/unlinked.rs"]
+mod unlinked;
 #[path = "common/user.rs"]
 mod user;
+#[path = "mounted/xattrs.rs"]
+mod xattrs;
 
 use std::io;
 use std::path::Path;

@@ -22,7 +22,7 @@ pub fn run(args: &RewrapArgs, printer: Printer) -> Result<(), Failure> {
     let purpose = if args.dry_run { Purpose::Read } else { Purpose::Write };
     let target = Target::find(path, &args.unlock, purpose)?;
     let request = RewrapRequest {
-        paths: args.paths.iter().map(|path| target.inner_path(path)).collect(),
+        paths: target.scope(path, &args.paths),
         key: args.key.clone(),
         dry_run: args.dry_run,
         rate_per_sec: args.rate,

@@ -63,6 +63,16 @@ impl Target {
         read_report(value?)
     }
 
+    /// Where in the volume a command works: the paths that the user typed, and what the target
+    /// itself names below a mount point. Empty means everywhere.
+    pub fn scope(&self, target: &Path, paths: &[PathBuf]) -> Vec<PathBuf> {
+        let mut scope: Vec<PathBuf> = paths.iter().map(|path| self.inner_path(path)).collect();
+        if let Self::Mounted(mount) = self {
+            scope.extend(Some(mount.inner_path(target)).filter(|p| !p.as_os_str().is_empty()));
+        }
+        scope
+    }
+
     /// A path inside the volume, from what the user typed: below the mount point, or from the
     /// volume's root.
     pub fn inner_path(&self, path: &Path) -> PathBuf {

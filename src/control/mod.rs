@@ -15,6 +15,8 @@ mod server;
 mod session;
 mod walks;
 
+#[cfg(feature = "fuse")]
+pub(crate) use client::real_path;
 pub use client::{Client, Mount, list_mounts};
 #[cfg(feature = "fuse")]
 pub(crate) use failure::io_words;

@@ -127,8 +127,15 @@ impl Volume {
         self.with_file_mut(node, |env| node.file.set_size(env, size, empty))
     }
 
-    /// Clears suid, and sgid of a file that its group may execute, as the kernel does for a writer
-    /// without CAP_FSETID.
+    /// Clears suid, and sgid of a file that its group may execute, as the kernel does when somebody
+    /// without CAP_FSETID changes the content.
+    ///
+    /// # Errors
+    /// `FsError::StaleNode`, `FsError::Lower`.
+    pub fn clear_set_id(&self, node: NodeId) -> Result<(), FsError> {
+        self.kill_privileges(&self.nodes.find(node)?)
+    }
+
     pub(super) fn kill_privileges(&self, node: &Arc<Node>) -> Result<(), FsError> {
         let mode = self.stat_of(node)?.mode;
         let mut cleared = mode & !SET_USER_ID;
@@ -138,7 +145,7 @@ impl Volume {
         if cleared == mode { Ok(()) } else { self.chmod(node, cleared) }
     }
 
-    fn chmod(&self, node: &Arc<Node>, mode: u32) -> Result<(), FsError> {
+    pub(super) fn chmod(&self, node: &Arc<Node>, mode: u32) -> Result<(), FsError> {
         let _: () = match node.place() {
             Place::Root => self.root_pin.chmod(mode)?,
             Place::Named { parent, name } => self.dir_of(&parent)?.chmod(&name, mode)?,

@@ -10,7 +10,7 @@ use crate::fs::names::{OWN_FILE_MODE, drop_sidecar, object, store_sidecar};
 use crate::fs::nodes::{Node, Place};
 use crate::fs::volume::own_name;
 use crate::fs::{Attr, Caller, CorruptPart, FsError, NodeId, Volume};
-use crate::lower::{LowerDir, LowerError, LowerRename, LowerStat, OsFile, acting_as};
+use crate::lower::{LowerDir, LowerError, LowerRename, LowerStat, OsFile, acting_as, is_in_group};
 use crate::name::{LowerName, PlainName};
 use crate::random::random_array;
 
@@ -18,6 +18,9 @@ const KIND_BITS: u32 = 0o170000;
 const REGULAR: u32 = 0o100000;
 const PERMISSION_BITS: u32 = 0o7777;
 const OWNER_ALL: u32 = 0o700;
+const SET_GROUP_ID: u32 = 0o2000;
+/// Runs as its group: the bit without the right to run means something else.
+const GROUP_PROGRAM: u32 = 0o2010;
 
 impl Volume {
     /// Makes a regular file, a fifo, a socket or a device; `mode` has the kind in its upper bits.
@@ -39,9 +42,9 @@ impl Volume {
             acting_as(caller.uid, caller.gid, umask, || match mode & KIND_BITS {
                 REGULAR | 0 => {
                     let file = dir.create_file(name, mode & PERMISSION_BITS)?;
-                    let stat = file.stat();
+                    let stat = file.stat()?;
                     opened = Some(file);
-                    stat
+                    Ok(stat)
                 }
                 _ => {
                     dir.mknod(name, mode, u64::from(rdev))?;
@@ -52,6 +55,13 @@ impl Volume {
         if let Some(file) = opened {
             node.file.set_new();
             self.keep_file(&node, &Arc::new(file));
+        }
+        // The lower filesystem saw the caller without its further groups, and so refused to set the
+        // group bit for the group of a setgid directory.
+        let refused = mode & GROUP_PROGRAM == GROUP_PROGRAM && attr.mode & SET_GROUP_ID == 0;
+        if refused && is_in_group(caller.pid, attr.gid) {
+            self.chmod(&node, attr.mode | SET_GROUP_ID)?;
+            return self.attr_of(&node);
         }
         Ok(attr)
     }

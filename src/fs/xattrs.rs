@@ -7,7 +7,7 @@ use crate::format::xattr::{
 };
 use crate::fs::nodes::{Node, Place};
 use crate::fs::{CorruptPart, FsError, NodeId, Volume, XattrHow};
-use crate::lower::{LowerError, NodeKind, XattrFlags};
+use crate::lower::{LowerError, NodeKind, TimeSpec, XattrFlags};
 use crate::secret::Secret;
 
 const USER: &[u8] = b"user.";
@@ -42,7 +42,7 @@ impl Volume {
             return self.store_xattr(&node, name, value, how);
         }
         if node.kind == NodeKind::File {
-            self.with_file_mut(&node, |env| node.file.ensure_header(env))?;
+            self.ensure_header(&node)?;
         }
         let sealed_name = seal_name(&self.keys.xattr_names, name);
         let random = self.data_keys.random();
@@ -119,6 +119,17 @@ impl Volume {
             Place::Pinned(pinned) => pinned.remove_xattr(lower)?,
         };
         Ok(())
+    }
+
+    /// An empty file gets the header whose data key seals its attributes. That changes no content, so
+    /// the time of its last change stays.
+    fn ensure_header(&self, node: &Arc<Node>) -> Result<(), FsError> {
+        if !self.with_file(node, |env| node.file.is_empty(env))? {
+            return Ok(());
+        }
+        let before = self.stat_of(node)?.mtime;
+        self.with_file_mut(node, |env| node.file.ensure_header(env))?;
+        self.set_times(node, None, Some(TimeSpec::At(before)))
     }
 
     /// Whether a file has attributes whose values need its data key.

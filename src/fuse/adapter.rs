@@ -25,8 +25,9 @@ use fuser::{
 
 use crate::fs::{Attr, FsError, NodeId, SetAttr, Volume};
 use crate::fuse::convert::{
-    allocate_how, bare_attr, caller, entry_attr, file_attr, file_type, node, permission_bits,
-    plain_name, rename_how, seek_to, set_time, sync_scope, write_how, xattr_how,
+    allocate_how, bare_attr, caller, entry_attr, file_attr, file_type, loses_set_id, node,
+    permission_bits, plain_name, rename_how, seek_to, set_time, sync_scope, visible_xattrs,
+    write_how, xattr_how,
 };
 use crate::fuse::errno::errno;
 use crate::fuse::negotiate::{Spared, negotiate};
@@ -186,8 +187,7 @@ impl Filesystem for Adapter {
             size,
             atime: atime.map(set_time),
             mtime: mtime.map(set_time),
-            // fuser does not relay FATTR_KILL_SUIDGID; root has CAP_FSETID and keeps the bits.
-            kill_privileges: size.is_some() && req.uid() != 0,
+            kill_privileges: size.is_some() && loses_set_id(req),
         };
         // Nothing but a ctime is left out: the lower filesystem keeps its own.
         let done = self.guarded(Op::SetAttr, |v| {
@@ -443,8 +443,9 @@ impl Filesystem for Adapter {
         reply_xattr(found, room, reply);
     }
 
-    fn listxattr(&self, _: &Request, ino: INodeNo, room: u32, reply: ReplyXattr) {
-        reply_xattr(self.guarded(Op::ListXattr, |v| v.list_xattrs(node(ino))), room, reply);
+    fn listxattr(&self, req: &Request, ino: INodeNo, room: u32, reply: ReplyXattr) {
+        let listed = self.guarded(Op::ListXattr, |v| v.list_xattrs(node(ino)));
+        reply_xattr(listed.map(|names| visible_xattrs(names, req)), room, reply);
     }
 
     fn removexattr(&self, _: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -536,7 +537,7 @@ impl Filesystem for Adapter {
 
     fn fallocate(
         &self,
-        _: &Request,
+        req: &Request,
         ino: INodeNo,
         _: FileHandle,
         at: u64,
@@ -544,8 +545,10 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let done =
-            self.guarded(Op::Allocate, |v| v.allocate(node(ino), at, len, allocate_how(mode)?));
+        let done = self.guarded(Op::Allocate, |v| {
+            v.allocate(node(ino), at, len, allocate_how(mode)?)?;
+            if loses_set_id(req) { v.clear_set_id(node(ino)) } else { Ok(()) }
+        });
         reply_empty(done, reply);
     }
 
@@ -577,7 +580,7 @@ impl Filesystem for Adapter {
 
     fn copy_file_range(
         &self,
-        _: &Request,
+        req: &Request,
         from: INodeNo,
         _: FileHandle,
         at: u64,
@@ -590,8 +593,13 @@ impl Filesystem for Adapter {
     ) {
         // The reply counts in 32 bits.
         let len = len.min(u64::from(u32::MAX));
-        let done =
-            self.guarded(Op::CopyRange, |v| v.copy_range(node(from), at, node(to), to_at, len));
+        let done = self.guarded(Op::CopyRange, |v| {
+            let copied = v.copy_range(node(from), at, node(to), to_at, len)?;
+            if loses_set_id(req) {
+                v.clear_set_id(node(to))?;
+            }
+            Ok(copied)
+        });
         reply_written(done, reply);
     }
 }

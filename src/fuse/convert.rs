@@ -28,6 +28,24 @@ pub(crate) fn caller(request: &Request) -> Caller {
     Caller { uid: request.uid(), gid: request.gid(), pid: request.pid() }
 }
 
+/// Whether suid and sgid go with a change of content that this caller makes. With
+/// FUSE_HANDLE_KILLPRIV_V2 the kernel leaves them to us, and says so with WRITE; of SETATTR fuser does
+/// not relay it, and of the others it says nothing. Root has CAP_FSETID and keeps the bits.
+pub(crate) fn loses_set_id(request: &Request) -> bool {
+    request.uid() != 0
+}
+
+/// Names of attributes that the caller may know of, from a list of names each ended by NUL.
+pub(crate) fn visible_xattrs(names: Vec<u8>, request: &Request) -> Vec<u8> {
+    if request.uid() == 0 { names } else { without_trusted(&names) }
+}
+
+/// `trusted.*` is there for CAP_SYS_ADMIN only (xattr(7)).
+fn without_trusted(names: &[u8]) -> Vec<u8> {
+    let visible = names.split_inclusive(|byte| *byte == 0);
+    visible.filter(|name| !name.starts_with(b"trusted.")).flatten().copied().collect()
+}
+
 /// The kernel's name as a plaintext name.
 pub(crate) fn plain_name(name: &OsStr) -> Result<PlainName, FsError> {
     PlainName::parse(name).map_err(|error| match error {
@@ -332,6 +350,13 @@ mod tests {
         assert_eq!(seek_to(7, libc::SEEK_HOLE), Ok((7, SeekTo::Hole)));
         assert_eq!(seek_to(-1, libc::SEEK_DATA), Err(FsError::Errno(libc::ENXIO)));
         assert_eq!(seek_to(0, libc::SEEK_END), Err(FsError::Errno(libc::EINVAL)));
+    }
+
+    #[test]
+    fn trusted_attributes_are_taken_from_a_list() {
+        let names = b"user.a\0trusted.b\0security.c\0trusted.d\0";
+        assert_eq!(without_trusted(names), b"user.a\0security.c\0");
+        assert_eq!(without_trusted(b""), b"");
     }
 
     #[test]

@@ -490,7 +490,7 @@ impl<'a> View<'a> {
 }
 
 fn touch(touched: &mut [Option<KeyArn>; 2], arn: KeyArn) {
-    if touched.contains(&Some(arn.clone())) {
+    if touched.iter().flatten().any(|known| *known == arn) {
         return;
     }
     if let Some(free) = touched.iter_mut().find(|slot| slot.is_none()) {

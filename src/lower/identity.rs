@@ -38,6 +38,17 @@ pub fn acting_as<T>(
     work()
 }
 
+/// Whether a process is in a group besides its own, as far as its status can be read.
+///
+/// FUSE tells a caller's user and group, and not the others that it is in.
+pub fn is_in_group(pid: u32, gid: u32) -> bool {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else {
+        return false;
+    };
+    let groups = status.lines().find_map(|line| line.strip_prefix("Groups:"));
+    groups.is_some_and(|groups| groups.split_whitespace().any(|group| group.parse() == Ok(gid)))
+}
+
 /// Makes the umask the calling thread's own: it is shared by all threads of a process otherwise.
 fn own_umask() -> Result<(), LowerError> {
     thread_local! {

@@ -311,13 +311,7 @@ impl ModelFs {
     ///
     /// # Errors
     /// EISDIR, EINVAL.
-    pub fn allocate(
-        &mut self,
-        ino: Ino,
-        at: u64,
-        len: u64,
-        how: AllocateHow,
-    ) -> Result<(), Errno> {
+    pub fn allocate(&mut self, ino: Ino, at: u64, len: u64, how: AllocateHow) -> Result<(), Errno> {
         let content = self.content(ino)?;
         if len == 0 {
             return Err(libc::EINVAL);

@@ -15,29 +15,109 @@ pub type Pick = u8;
 #[expect(missing_docs, reason = "the fields are the arguments of the operation")]
 #[derive(Clone, Debug)]
 pub enum Op {
-    Create { dir: Pick, name: Pick },
-    Mkdir { dir: Pick, name: Pick },
-    Mkfifo { dir: Pick, name: Pick },
-    Symlink { dir: Pick, name: Pick, target_len: u16 },
-    Readlink { node: Pick },
-    Write { file: Pick, at: u64, len: u32, fill: u8 },
-    Read { file: Pick, at: u64, len: u32 },
-    SetSize { file: Pick, size: u64 },
-    Allocate { file: Pick, at: u64, len: u32, how: AllocateHow },
-    Seek { file: Pick, at: u64, to: SeekTo },
-    CopyRange { from: Pick, at: u64, to: Pick, to_at: u64, len: u32 },
-    Rename { entry: Pick, dir: Pick, name: Pick, how: RenameHow },
-    Link { node: Pick, dir: Pick, name: Pick },
-    Unlink { entry: Pick },
-    Rmdir { entry: Pick },
-    SetXattr { node: Pick, name: Pick, len: u16, how: XattrHow },
-    FindXattr { node: Pick, name: Pick },
-    ListXattrs { node: Pick },
-    RemoveXattr { node: Pick, name: Pick },
-    SetMode { node: Pick, mode: u16 },
-    SetMtime { node: Pick, secs: u32, nanos: u32 },
-    ReadDir { dir: Pick, at_once: u8 },
-    Sync { node: Pick },
+    Create {
+        dir: Pick,
+        name: Pick,
+    },
+    Mkdir {
+        dir: Pick,
+        name: Pick,
+    },
+    Mkfifo {
+        dir: Pick,
+        name: Pick,
+    },
+    Symlink {
+        dir: Pick,
+        name: Pick,
+        target_len: u16,
+    },
+    Readlink {
+        node: Pick,
+    },
+    Write {
+        file: Pick,
+        at: u64,
+        len: u32,
+        fill: u8,
+    },
+    Read {
+        file: Pick,
+        at: u64,
+        len: u32,
+    },
+    SetSize {
+        file: Pick,
+        size: u64,
+    },
+    Allocate {
+        file: Pick,
+        at: u64,
+        len: u32,
+        how: AllocateHow,
+    },
+    Seek {
+        file: Pick,
+        at: u64,
+        to: SeekTo,
+    },
+    CopyRange {
+        from: Pick,
+        at: u64,
+        to: Pick,
+        to_at: u64,
+        len: u32,
+    },
+    Rename {
+        entry: Pick,
+        dir: Pick,
+        name: Pick,
+        how: RenameHow,
+    },
+    Link {
+        node: Pick,
+        dir: Pick,
+        name: Pick,
+    },
+    Unlink {
+        entry: Pick,
+    },
+    Rmdir {
+        entry: Pick,
+    },
+    SetXattr {
+        node: Pick,
+        name: Pick,
+        len: u16,
+        how: XattrHow,
+    },
+    FindXattr {
+        node: Pick,
+        name: Pick,
+    },
+    ListXattrs {
+        node: Pick,
+    },
+    RemoveXattr {
+        node: Pick,
+        name: Pick,
+    },
+    SetMode {
+        node: Pick,
+        mode: u16,
+    },
+    SetMtime {
+        node: Pick,
+        secs: u32,
+        nanos: u32,
+    },
+    ReadDir {
+        dir: Pick,
+        at_once: u8,
+    },
+    Sync {
+        node: Pick,
+    },
     /// The kernel forgets everything.
     Forget,
     /// All data keys leave the caches.

@@ -78,9 +78,9 @@ impl Pair {
     pub fn run(&mut self, op: &Op) -> Check {
         match op {
             Op::Refuse(op) => self.run_refused(op),
-            Op::Create { dir, name } => self.make(*dir, *name, 0o100_644, &|| {
-                Body::File(MemFile::new())
-            }),
+            Op::Create { dir, name } => {
+                self.make(*dir, *name, 0o100_644, &|| Body::File(MemFile::new()))
+            }
             Op::Mkfifo { dir, name } => self.make(*dir, *name, 0o010_644, &|| Body::Fifo),
             Op::Mkdir { dir, name } => self.mkdir(*dir, *name),
             Op::Symlink { dir, name, target_len } => self.symlink(*dir, *name, *target_len),

@@ -21,8 +21,10 @@ use crate::kms::KmsError;
 use crate::kms::audit::chain::{AuditHead, LINE_LEN_MAX, Line};
 use crate::kms::audit::line::{Place, push_record};
 use crate::kms::audit::record::Record;
-use crate::random::{Random, random_array};
+use crate::random::Random;
 
+/// Random bytes of a record: the ids of request and event.
+const ID_LEN: usize = 32;
 /// Records that wait in the queue.
 const QUEUE_LEN_MAX: usize = 8192;
 /// Records of one batch.
@@ -317,9 +319,10 @@ impl Sink {
     fn append(&mut self, records: &mut Vec<Record>) -> io::Result<()> {
         self.find_end()?;
         let (mut head, mut text) = (self.head, Vec::with_capacity(records.len() * 1024));
-        for record in records.iter() {
+        let mut ids = vec![[0; ID_LEN]; records.len()];
+        self.config.random.fill(ids.as_flattened_mut());
+        for (record, ids) in records.iter().zip(&ids) {
             let start = text.len();
-            let ids = [random_array(&*self.config.random), random_array(&*self.config.random)];
             push_record(&mut text, record, &self.place, ids);
             head.close_line(&mut text, start, &self.config.key);
         }
