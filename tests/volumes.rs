@@ -6,5 +6,6 @@ mod garden;
 mod volumes {
     mod broken;
     mod frozen;
+    mod snapshots;
     mod undetected;
 }
