@@ -4,6 +4,8 @@
 //! Needs python3 with the package `cryptography`. Without it these tests say so and pass, but fail if
 //! the variable CI is set.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests, and what they share")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -111,7 +113,7 @@ impl Plain {
     fn new() -> Self {
         let kms = Arc::new(FaultKms::new(7, &[ALIAS, OTHER_ALIAS]));
         let dir = tempfile::tempdir().unwrap();
-        let service: Arc<dyn KeyService> = Arc::clone(&kms) as _;
+        let service: Arc<dyn KeyService> = kms.clone();
         let tree = make(dir.path(), &service, &mut || kms.rotate(&kms.arn_of(ALIAS)));
         let keys = keys_of(dir.path(), &*service);
         Self { dir, tree, keys }
