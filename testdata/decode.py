@@ -39,7 +39,7 @@ class Wrong(Exception):
 
     def __init__(self, kind, text=""):
         super().__init__(f"{kind}: {text}" if text else kind)
-        self.kind = kind
+        self.kind, self.text = kind, text
 
 
 def need(truth, kind, text=""):
@@ -132,7 +132,7 @@ def open_block(content_key, block, record, last, size, sparse):
     try:
         plain, final = open_record(content_key, block, record)
     except Wrong as wrong:
-        raise Wrong(wrong.kind, f"block {block}: {wrong}") from None
+        raise Wrong(wrong.kind, f"block {block}: {wrong.text}") from None
     need(final == (block == last), "BadRecord", f"block {block}: FINAL is {final}, the last block is {last}")
     wanted = size - first_offset(last) if block == last else payload(block)
     need(len(plain) == wanted, "BadRecord", f"block {block} holds {len(plain)} bytes, not {wanted}")
@@ -389,7 +389,7 @@ class Volume:
         entry["xattrs"] = self.xattrs(lower, plain, directory, self.keys["xattrs"])
         yield entry
         for name in sorted(os.listdir(self.path + (lower or b"/"))):
-            if name.startswith(b".kmsfs") or (name.startswith(b"L.") and name.endswith(b".name")):
+            if name.startswith(b".kmsfs") or re.fullmatch(rb"L\.[A-Za-z0-9_-]{43}\.name", name):
                 continue  # F-30
             at = lower + b"/" + name
             try:
@@ -511,7 +511,7 @@ def main():
     parser.add_argument("--keyfile")
     parser.add_argument("command", nargs="?", choices=("list", "json", "cat"), default="list")
     parser.add_argument("path", nargs="?")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     if not (args.volume_key or args.passfile or args.keyfile):
         parser.error("a key is needed: --volume-key, --passfile or --keyfile")
     try:
@@ -519,9 +519,10 @@ def main():
     except Wrong as wrong:
         print(f"{args.volume}: {wrong}", file=sys.stderr)
         return 1
-    wanted = os.fsencode(args.path or "")
+    wanted, found = b"/" + os.fsencode(args.path or "").lstrip(b"/"), False
     for entry in volume.entries():
-        if args.command == "cat" and entry["path"] == b"/" + wanted.lstrip(b"/") and entry["kind"] == "file":
+        if args.command == "cat" and entry["path"] == wanted and entry["kind"] == "file":
+            found = True
             length = os.lstat(volume.path + entry["lower"]).st_size
             for block in volume.blocks(entry["lower"], length):
                 sys.stdout.buffer.write(block)
@@ -529,6 +530,8 @@ def main():
             print(json.dumps(describe(entry)))
         elif args.command == "list":
             print(readable(entry))
+    if args.command == "cat" and not found:
+        volume.found(args.path, Wrong("NotFound", "no such file"))
     for where, wrong in volume.findings:
         where = os.fsencode(where).decode(errors="backslashreplace")
         print(f"{where}: {wrong}", file=sys.stderr)

@@ -3,6 +3,8 @@
 //! Everything runs the real program in a sandbox directory. What needs `/dev/fuse` is skipped with
 //! a line without it, and fails if `CI=true`.
 
+#![allow(clippy::unwrap_used, clippy::panic, unreachable_pub)]
+
 #[path = "cli/commands.rs"]
 mod commands;
 #[path = "cli/documents.rs"]

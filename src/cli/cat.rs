@@ -50,7 +50,7 @@ pub fn run(args: &InnerArgs) -> Result<(), Failure> {
 pub(super) fn open_reading(args: &InnerArgs) -> Result<Session, Failure> {
     let (lower, summary) = probe(&args.lower)?;
     let kms = open_kms(&kms_dir(&lower, &summary.kms, &args.unlock), &args.unlock, &lower)?;
-    open_session(&lower, summary, kms, Purpose::Read)
+    open_session(&lower, &summary, kms, Purpose::Read)
 }
 
 /// A failure at a path that the user typed.

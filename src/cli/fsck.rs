@@ -15,7 +15,7 @@ use crate::control::{Failure, FsckDepth, Kind, Verb};
 pub fn run(args: &FsckArgs, printer: Printer) -> Result<(), Failure> {
     let target = reading(&args.target, &args.unlock)?;
     let depth = if args.quick { FsckDepth::Quick } else { FsckDepth::Full };
-    let paths = args.paths.iter().map(|path| target.inner_path(path)).collect();
+    let paths = target.scope(&args.target, &args.paths);
     let mut watch = Watch::new(printer)?;
     let report: FsckReport = target.call(Verb::Fsck { depth, paths }, &mut watch)?;
     printer.data(&report, text)?;

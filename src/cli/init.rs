@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::args::{InitArgs, UnlockArgs};
 use crate::cli::print::Printer;
+use crate::cli::target::place_text;
 use crate::cli::unlock::{create_kms, has_kms, kms_dir, open_kms};
 use crate::clock::SystemClock;
 use crate::control::keys::look;
 use crate::control::report::InitReport;
-use crate::control::{Failure, Kind, place_text};
+use crate::control::{Failure, Kind};
 use crate::format::volume::KmsPlace;
 use crate::fs::{self as core, NewVolume};
 use crate::kms::{AliasName, CreateKey, KeyRef, Kms, KmsError};
@@ -52,35 +53,47 @@ pub fn make_volume(
         Failure::new(Kind::Usage, format!("not an alias: {alias_text}"))
             .hint("an alias is alias/NAME, with letters, digits, / _ and -")
     })?;
-    let lower = empty_dir(lower)?;
+    let (lower, is_made) = empty_dir(lower)?;
+    let made = fill(&lower, &alias, unlock);
+    if made.is_err() {
+        // A half of a volume would make the next attempt fail: the directory was empty before.
+        let _none =
+            fs::remove_dir_all(kms_dir(&lower, &KmsPlace::Embedded, &UnlockArgs::default()));
+        if is_made {
+            let _not_empty = fs::remove_dir(&lower);
+        }
+    }
+    made
+}
+
+/// Makes key service, key and volume.
+fn fill(
+    lower: &Path,
+    alias: &AliasName,
+    unlock: &UnlockArgs,
+) -> Result<(InitReport, Kms), Failure> {
     let place = match &unlock.kms {
         Some(dir) => KmsPlace::Directory(absolute(dir)?),
         None => KmsPlace::Embedded,
     };
-    let dir = kms_dir(&lower, &place, &UnlockArgs::default());
+    let dir = kms_dir(lower, &place, &UnlockArgs::default());
     let is_new = !has_kms(&dir);
     let kms = match is_new {
-        true => create_kms(&dir, unlock, &lower)?,
+        true => create_kms(&dir, unlock, lower)?,
         false => open_kms(&dir, unlock, &dir)?,
     };
-    let made = volume_key(&kms, &alias, is_new).and_then(|key_arn| {
-        let new = NewVolume {
-            kms: place.clone(),
-            alias: alias.as_str(),
-            service: &kms,
-            random: &OsRandom,
-            clock: &SystemClock,
-        };
-        Ok((key_arn, core::init(&lower, &new)?))
-    });
-    if made.is_err() && is_new && place == KmsPlace::Embedded {
-        // A half of a volume would make the next attempt fail: the directory was empty before.
-        let _gone = fs::remove_dir_all(&dir);
-    }
-    let (key_arn, volume) = made?;
+    let key_arn = volume_key(&kms, alias, is_new)?;
+    let new = NewVolume {
+        kms: place.clone(),
+        alias: alias.as_str(),
+        service: &kms,
+        random: &OsRandom,
+        clock: &SystemClock,
+    };
+    let volume = core::init(lower, &new)?;
     let report = InitReport {
         volume_id: volume.to_string(),
-        lower,
+        lower: lower.to_path_buf(),
         kms: place_text(&place),
         key_arn,
         alias: alias.to_string(),
@@ -109,24 +122,31 @@ fn volume_key(kms: &Kms, alias: &AliasName, is_new: bool) -> Result<String, Fail
     Ok(made.arn.to_string())
 }
 
-/// Makes the directory if it is not there; refuses one with anything in it.
-fn empty_dir(path: &Path) -> Result<PathBuf, Failure> {
+/// Makes the directory if it is not there, and tells whether; refuses one with anything in it.
+fn empty_dir(path: &Path) -> Result<(PathBuf, bool), Failure> {
     let shown = path.display().to_string();
-    match fs::read_dir(path) {
+    let is_made = match fs::read_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             fs::create_dir(path).map_err(|error| Failure::io(&shown, &error))?;
+            true
         }
         Err(error) => return Err(Failure::io(&shown, &error)),
-        Ok(mut entries) => {
-            if let Some(entry) = entries.next() {
+        Ok(entries) => {
+            for entry in entries {
                 let entry = entry.map_err(|error| Failure::io(&shown, &error))?;
+                // Every new ext4 has it.
+                if entry.file_name() == "lost+found" {
+                    continue;
+                }
                 let what = format!("{shown} is not empty: it has {}", entry.path().display());
                 return Err(Failure::new(Kind::InitNotEmpty, what)
                     .hint("choose an empty directory, or one that is not there yet"));
             }
+            false
         }
-    }
-    fs::canonicalize(path).map_err(|error| Failure::io(&shown, &error))
+    };
+    let real = fs::canonicalize(path).map_err(|error| Failure::io(&shown, &error))?;
+    Ok((real, is_made))
 }
 
 /// As the volume's configuration keeps it: absolute, and text.

@@ -11,6 +11,7 @@ mod fsck;
 mod init;
 mod interrupt;
 pub mod kms;
+mod kms_answer;
 mod kms_call;
 mod logging;
 mod ls;
@@ -56,10 +57,9 @@ use crate::control::Failure;
 pub fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     #[cfg(feature = "fuse")]
-    let words = match mount_words::from_mount_helper(words) {
-        Some(words) => words,
+    let Some(words) = mount_words::from_mount_helper(words) else {
         // mount(8) asked for a rehearsal.
-        None => return ExitCode::SUCCESS,
+        return ExitCode::SUCCESS;
     };
     let args = match Args::try_parse_from(words) {
         Ok(args) => args,

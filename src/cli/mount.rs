@@ -2,7 +2,7 @@
 //! process of its own.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::cli::args::{Global, MountArgs};
@@ -17,9 +17,8 @@ use crate::cli::print::Printer;
 use crate::cli::target::{open_volume, probe};
 use crate::cli::unlock::{kms_dir, open_kms};
 use crate::control::report::{MountReport, Report};
-use crate::control::{Failure, Kind, Reply};
+use crate::control::{Failure, Kind, Reply, real_path};
 use crate::fs::OpenOptions;
-use crate::lower::no_core_dumps;
 
 /// Runs the command.
 ///
@@ -99,11 +98,10 @@ fn text(report: &MountReport) -> String {
 fn check(settings: &MountWords) -> Result<(), Failure> {
     let (lower, mount_point) = (&settings.args.lower, &settings.args.mount_point);
     let make = settings.args.create;
+    // Before anything is made: both may be absent.
+    check_apart(&real_path(lower), &real_path(mount_point))?;
     if !(make && is_absent(mount_point)) {
-        let real = usable_mount_point(mount_point, lower)?;
-        if let Ok(lower) = lower.canonicalize() {
-            check_apart(&lower, &real)?;
-        }
+        usable_mount_point(mount_point, lower)?;
     }
     if !(make && is_absent_or_empty(lower)) {
         probe(lower).map_err(|failure| init_hint(failure, settings))?;
@@ -116,21 +114,8 @@ fn open(settings: &MountWords, global: &Global) -> Result<Opened, Failure> {
     check(settings)?;
     let args = &settings.args;
     let create = args.create && is_absent_or_empty(&args.lower);
-    if args.create && is_absent(&args.mount_point) {
-        std::fs::create_dir(&args.mount_point)
-            .map_err(|error| Failure::io(args.mount_point.display(), &error))?;
-    }
-    if let Err(error) = no_core_dumps() {
-        tracing::warn!("core dumps are not switched off: {error}");
-    }
     let (lower, kms) = if create {
-        let made = std::fs::create_dir(&args.lower);
-        if let Err(error) = made.or_else(already_there) {
-            return Err(Failure::io(args.lower.display(), &error));
-        }
-        let real = canonical(&args.lower)?;
-        check_apart(&real, &canonical(&args.mount_point)?)?;
-        let (report, kms) = make_volume(&real, None, &args.unlock)?;
+        let (report, kms) = make_volume(&args.lower, None, &args.unlock)?;
         (report.lower, kms)
     } else {
         let (lower, summary) = probe(&args.lower)?;
@@ -138,9 +123,13 @@ fn open(settings: &MountWords, global: &Global) -> Result<Opened, Failure> {
         (lower, kms)
     };
     let (lower, summary) = probe(&lower)?;
+    if args.create && is_absent(&args.mount_point) {
+        std::fs::create_dir(&args.mount_point)
+            .map_err(|error| Failure::io(args.mount_point.display(), &error))?;
+    }
+    let mount_point = usable_mount_point(&args.mount_point, &lower)?;
     let options = OpenOptions { read_only: args.ro };
     let volume = open_volume(&lower, &kms, options)?;
-    let mount_point = usable_mount_point(&args.mount_point, &lower)?;
     tracing::debug!(verbose = global.verbose, "volume is open");
     Ok(Opened {
         volume: Arc::new(volume),
@@ -163,15 +152,7 @@ fn is_absent(path: &Path) -> bool {
 
 fn is_absent_or_empty(path: &Path) -> bool {
     match std::fs::read_dir(path) {
-        Ok(mut entries) => entries.next().is_none(),
+        Ok(entries) => !entries.flatten().any(|entry| entry.file_name() != "lost+found"),
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
-}
-
-fn already_there(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }
-}
-
-fn canonical(path: &Path) -> Result<PathBuf, Failure> {
-    path.canonicalize().map_err(|error| Failure::io(path.display(), &error))
 }

@@ -11,6 +11,7 @@ use crate::cli::keeper::{Keeper, Keeping, Settler};
 use crate::cli::logging::Recent;
 use crate::cli::mount_words::MountWords;
 use crate::cli::notify;
+use crate::cli::target::summary_report;
 use crate::cli::values::unix_secs;
 use crate::clock::{Clock, SystemClock};
 use crate::control::report::{HelloReport, MountReport};
@@ -75,7 +76,7 @@ fn serve(
         unmounter: mounted.unmounter(),
     };
     let (volume, kms) = (Arc::clone(&opened.volume), Arc::clone(&opened.kms));
-    let session = Session::new(volume, kms, opened.summary.clone(), &opened.lower);
+    let session = Session::new(volume, kms, summary_report(&opened.summary, &opened.lower));
     let server = server.start(Arc::new(session.mounted(Arc::new(side))))?;
     let signals = SignalThread::start(&mounted)?;
     on_ready(&MountReport {

@@ -22,7 +22,7 @@ pub fn run(args: &RewrapArgs, printer: Printer) -> Result<(), Failure> {
     let purpose = if args.dry_run { Purpose::Read } else { Purpose::Write };
     let target = Target::find(path, &args.unlock, purpose)?;
     let request = RewrapRequest {
-        paths: args.paths.iter().map(|path| target.inner_path(path)).collect(),
+        paths: target.scope(path, &args.paths),
         key: args.key.clone(),
         dry_run: args.dry_run,
         rate_per_sec: args.rate,
@@ -95,9 +95,9 @@ mod tests {
         let kind = |report: &RewrapReport| outcome(report, path).map_err(|failure| failure.kind);
         let good = RewrapReport { seen: 3, rewrapped: 3, ..RewrapReport::default() };
         assert_eq!(kind(&good), Ok(()));
-        let failed = RewrapReport { failed: 1, left: 1, ..good.clone() };
+        let failed = RewrapReport { failed: 1, left: 1, ..good };
         assert_eq!(kind(&failed), Err(Kind::RewrapFailures));
-        let ended = RewrapReport { interrupted: true, left: 1, ..good };
+        let ended = RewrapReport { interrupted: true, failed: 0, ..failed };
         assert_eq!(kind(&ended), Err(Kind::Interrupted));
     }
 }

@@ -7,11 +7,11 @@ use serde_json::Value;
 use crate::cli::args::{StatusArgs, UnlockArgs};
 use crate::cli::print::{Printer, table};
 use crate::cli::progress::Watch;
-use crate::cli::target::{Purpose, Target, probe};
+use crate::cli::target::{Purpose, Target, probe, summary_report};
 use crate::cli::values::{count, size, utc};
 use crate::control::keys::short;
 use crate::control::report::{FileReport, MountsReport, StatusReport};
-use crate::control::{Failure, Mount, Verb, list_mounts, summary_report};
+use crate::control::{Failure, Mount, Verb, list_mounts};
 
 /// Runs the command.
 ///

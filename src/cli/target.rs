@@ -10,7 +10,9 @@ use crate::cli::print::read_report;
 use crate::cli::progress::Watch;
 use crate::cli::unlock::{kms_dir, open_kms};
 use crate::clock::SystemClock;
+use crate::control::report::StatusReport;
 use crate::control::{Failure, Kind, Mount, Session, Verb};
+use crate::format::volume::KmsPlace;
 use crate::fs::{self, FsError, OpenOptions, Volume, VolumeSummary};
 use crate::kms::Kms;
 use crate::random::OsRandom;
@@ -43,7 +45,7 @@ impl Target {
         }
         let (lower, summary) = probe(path)?;
         let kms = open_kms(&kms_dir(&lower, &summary.kms, unlock), unlock, &lower)?;
-        let session = open_session(&lower, summary, kms, purpose)?;
+        let session = open_session(&lower, &summary, kms, purpose)?;
         Ok(Self::Direct(Box::new(session)))
     }
 
@@ -59,6 +61,16 @@ impl Target {
         };
         watch.finish();
         read_report(value?)
+    }
+
+    /// Where in the volume a command works: the paths that the user typed, and what the target
+    /// itself names below a mount point. Empty means everywhere.
+    pub fn scope(&self, target: &Path, paths: &[PathBuf]) -> Vec<PathBuf> {
+        let mut scope: Vec<PathBuf> = paths.iter().map(|path| self.inner_path(path)).collect();
+        if let Self::Mounted(mount) = self {
+            scope.extend(Some(mount.inner_path(target)).filter(|p| !p.as_os_str().is_empty()));
+        }
+        scope
     }
 
     /// A path inside the volume, from what the user typed: below the mount point, or from the
@@ -103,13 +115,14 @@ pub fn probe(path: &Path) -> Result<(PathBuf, VolumeSummary), Failure> {
 /// [`Kind::AlreadyRunning`] if it is mounted, or another command works on it.
 pub fn open_session(
     lower: &Path,
-    summary: VolumeSummary,
+    summary: &VolumeSummary,
     kms: Kms,
     purpose: Purpose,
 ) -> Result<Session, Failure> {
     let options = OpenOptions { read_only: purpose == Purpose::Read };
     let volume = open_volume(lower, &kms, options)?;
-    Ok(Session::new(Arc::new(volume), Arc::new(kms), summary, lower))
+    let base = summary_report(summary, lower);
+    Ok(Session::new(Arc::new(volume), Arc::new(kms), base))
 }
 
 /// Opens a volume.
@@ -129,4 +142,24 @@ pub fn open_volume(lower: &Path, kms: &Kms, options: OpenOptions) -> Result<Volu
             Failure { what: format!("{}: {}", lower.display(), failure.what), ..failure }
         },
     )
+}
+
+/// The part of a status that needs no key.
+pub fn summary_report(summary: &VolumeSummary, lower: &Path) -> StatusReport {
+    StatusReport {
+        volume_id: summary.volume.to_string(),
+        lower: lower.to_path_buf(),
+        kms: place_text(&summary.kms),
+        key_arn: summary.key_arn.clone(),
+        suite: Some(summary.suite.name().to_owned()),
+        ..StatusReport::default()
+    }
+}
+
+/// A place of a key service as reports show it.
+pub fn place_text(place: &KmsPlace) -> String {
+    match place {
+        KmsPlace::Embedded => "embedded".to_owned(),
+        KmsPlace::Directory(dir) => dir.clone(),
+    }
 }

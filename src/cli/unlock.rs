@@ -14,6 +14,7 @@ use crate::cli::args::UnlockArgs;
 use crate::control::{Failure, Kind};
 use crate::format::volume::KmsPlace;
 use crate::kms::{Argon2Cost, KEY_FILE_LEN_MIN, Kms, KmsOptions, OpenError, Unlock};
+use crate::lower::no_core_dumps;
 use crate::secret::SecretBytes;
 
 /// Longest passphrase, and longest key file, in bytes.
@@ -36,6 +37,9 @@ pub enum Asking {
 /// # Errors
 /// [`Kind::EmptyPassphrase`], [`Kind::WrongUnlock`] if there is nobody to ask.
 pub fn secret(args: &UnlockArgs, asking: Asking, subject: &Path) -> Result<Unlock, Failure> {
+    if let Err(error) = no_core_dumps() {
+        tracing::warn!("core dumps are not switched off: {error}");
+    }
     if let Some(path) = &args.keyfile {
         return key_file(path).map(Unlock::KeyFile);
     }

@@ -44,8 +44,7 @@ impl Mount {
         if let Some(mount) = mounts.iter().find(by_id) {
             return Some(mount.clone());
         }
-        let real = std::fs::canonicalize(path).ok();
-        let path = real.as_deref().unwrap_or(path);
+        let path = &real_path(path);
         let above = mounts.iter().filter(|m| inside(&m.hello.mount_point, path).is_some());
         let nearest = above.max_by_key(|m| m.hello.mount_point.as_os_str().len());
         nearest.or_else(|| mounts.iter().find(|m| is_same_dir(&m.hello.lower, path))).cloned()
@@ -53,8 +52,7 @@ impl Mount {
 
     /// A path inside the volume from one under the mount point; the root for any other.
     pub fn inner_path(&self, path: &Path) -> PathBuf {
-        let real = std::fs::canonicalize(path).ok();
-        let path = real.as_deref().unwrap_or(path);
+        let path = &real_path(path);
         inside(&self.hello.mount_point, path).map(Path::to_path_buf).unwrap_or_default()
     }
 
@@ -65,6 +63,16 @@ impl Mount {
     pub fn client(&self) -> Result<Client, Failure> {
         Client::connect(&self.socket).map_err(|error| Failure::io(self.socket.display(), &error))
     }
+}
+
+/// The path without symbolic links; of a name that leads nowhere, that of its directory.
+pub(crate) fn real_path(path: &Path) -> PathBuf {
+    let real = std::fs::canonicalize(path).ok();
+    let by_parent = || {
+        let path = std::path::absolute(path).ok()?;
+        Some(std::fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?))
+    };
+    real.or_else(by_parent).unwrap_or_else(|| path.to_path_buf())
 }
 
 fn is_same_dir(a: &Path, b: &Path) -> bool {

@@ -78,7 +78,7 @@ impl Session {
                 "kmsfs rewrap {volume} --key {name}   (or --force-data-loss=REASON to lose their content)"
             )));
         }
-        if self.summary.key_arn == key.arn.as_str() {
+        if self.base.key_arn == key.arn.as_str() {
             let what = format!("{shown} is still needed by the names of {volume}");
             return Err(Failure::new(Kind::InUse, what)
                 .hint("--force-data-loss=REASON to lose the whole volume"));

@@ -15,10 +15,13 @@ mod server;
 mod session;
 mod walks;
 
+#[cfg(feature = "fuse")]
+pub(crate) use client::real_path;
 pub use client::{Client, Mount, list_mounts};
+#[cfg(feature = "fuse")]
 pub(crate) use failure::io_words;
 pub use failure::{Failure, Kind};
 pub use places::socket_dir;
 pub use protocol::{FsckDepth, Progress, Reply, Request, RewrapRequest, Verb};
 pub use server::{Server, Started};
-pub use session::{MountSide, OnProgress, Session, place_text, summary_report};
+pub use session::{MountSide, OnProgress, Session};

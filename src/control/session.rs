@@ -11,8 +11,7 @@ use crate::control::report::{FileReport, HelloReport, MountPart, PolicyReport, R
 use crate::control::report::{RewrapStatusReport, StatusReport};
 use crate::control::walks::Sweep;
 use crate::control::{Failure, Kind, Progress, Verb};
-use crate::format::volume::KmsPlace;
-use crate::fs::{FsError, Volume, VolumeSummary};
+use crate::fs::{FsError, Volume};
 use crate::kms::{AliasName, KeyRef, Kms};
 
 /// Told how far long work is; breaks to end it.
@@ -39,17 +38,16 @@ pub trait MountSide: Send + Sync {
 pub struct Session {
     pub(super) volume: Arc<Volume>,
     pub(super) kms: Arc<Kms>,
-    pub(super) summary: VolumeSummary,
-    pub(super) lower: PathBuf,
+    /// What can be told without a key.
+    pub(super) base: StatusReport,
     pub(super) mount: Option<Arc<dyn MountSide>>,
     pub(super) sweep: Sweep,
 }
 
 impl Session {
-    /// A session without a mount.
-    pub fn new(volume: Arc<Volume>, kms: Arc<Kms>, summary: VolumeSummary, lower: &Path) -> Self {
-        let lower = lower.to_path_buf();
-        Self { volume, kms, summary, lower, mount: None, sweep: Sweep::default() }
+    /// A session without a mount; `base` is the part of a status that needs no key.
+    pub fn new(volume: Arc<Volume>, kms: Arc<Kms>, base: StatusReport) -> Self {
+        Self { volume, kms, base, mount: None, sweep: Sweep::default() }
     }
 
     /// The same behind a mount.
@@ -100,7 +98,7 @@ impl Session {
     }
 
     fn status(&self) -> StatusReport {
-        let mut report = summary_report(&self.summary, &self.lower);
+        let mut report = self.base.clone();
         let key = look(&self.kms, &self.key_ref());
         if let Ok(key) = key {
             report.key_arn = key.arn.to_string();
@@ -175,7 +173,7 @@ impl Session {
 
     /// What the volume's key is found by: its alias, else its ARN.
     pub(super) fn key_ref(&self) -> KeyRef {
-        KeyRef::new(&self.alias().unwrap_or_else(|| self.summary.key_arn.clone()))
+        KeyRef::new(&self.alias().unwrap_or_else(|| self.base.key_arn.clone()))
     }
 
     pub(super) fn settle(&self) {
@@ -188,28 +186,8 @@ impl Session {
     pub(super) fn shown_path(&self) -> PathBuf {
         match &self.mount {
             Some(mount) => mount.hello().mount_point,
-            None => self.lower.clone(),
+            None => self.base.lower.clone(),
         }
-    }
-}
-
-/// The part of a status that needs no key.
-pub fn summary_report(summary: &VolumeSummary, lower: &Path) -> StatusReport {
-    StatusReport {
-        volume_id: summary.volume.to_string(),
-        lower: lower.to_path_buf(),
-        kms: place_text(&summary.kms),
-        key_arn: summary.key_arn.clone(),
-        suite: Some(summary.suite.name().to_owned()),
-        ..StatusReport::default()
-    }
-}
-
-/// A place of a key service as reports show it.
-pub fn place_text(place: &KmsPlace) -> String {
-    match place {
-        KmsPlace::Embedded => "embedded".to_owned(),
-        KmsPlace::Directory(dir) => dir.clone(),
     }
 }
 

@@ -17,6 +17,31 @@ use crate::secret::Secret;
 /// Bytes that sealing adds: nonce and tag.
 pub const SHORT_OVERHEAD: usize = NONCE_LEN + TAG_LEN;
 
+/// A key prepared for many short records.
+#[derive(Debug)]
+pub struct ShortKey(XaesKey);
+
+impl ShortKey {
+    /// Prepares a key.
+    pub fn new(key: &Secret<32>) -> Self {
+        Self(XaesKey::new(key))
+    }
+
+    /// Seals a short record under a fresh random nonce.
+    pub fn seal(&self, aad: &[u8], plain: &[u8], random: &dyn Random) -> Vec<u8> {
+        seal_with(&self.0, &random_array(random), aad, plain)
+    }
+
+    /// Opens what [`Self::seal`] made.
+    ///
+    /// # Errors
+    /// [`AuthFailed`] if key, additional data or bytes differ, or fewer than [`SHORT_OVERHEAD`] are
+    /// given.
+    pub fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, AuthFailed> {
+        open_with(&self.0, aad, sealed)
+    }
+}
+
 /// Seals a short record under a fresh random nonce.
 pub fn seal_short(key: &Secret<32>, aad: &[u8], plain: &[u8], random: &dyn Random) -> Vec<u8> {
     seal_with(&XaesKey::new(key), &random_array(random), aad, plain)

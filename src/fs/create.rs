@@ -172,12 +172,16 @@ impl Volume {
     }
 
     pub(super) fn readlink_of(&self, node: &Arc<Node>) -> Result<Vec<u8>, FsError> {
-        let text = match node.place() {
+        self.open_target(&self.target_text(node)?)
+    }
+
+    /// The text of the lower symbolic link.
+    pub(super) fn target_text(&self, node: &Arc<Node>) -> Result<Vec<u8>, FsError> {
+        Ok(match node.place() {
             Place::Root => return Err(FsError::Errno(libc::EINVAL)),
             Place::Named { parent, name } => self.dir_of(&parent)?.readlink(&name)?,
             Place::Pinned(pinned) => pinned.readlink()?,
-        };
-        self.open_target(&text)
+        })
     }
 
     /// Opens the text of a lower symbolic link.
@@ -188,7 +192,11 @@ impl Volume {
             LowerTarget::Inline(sealed) => symlink::open_inline(key, &sealed),
             LowerTarget::External { id, .. } => {
                 let name = link_name(&id)?;
-                let sealed = self.links_dir()?.read_small(&name, TARGET_FILE_LEN_MAX)?;
+                let sealed = match self.links_dir()?.read_small(&name, TARGET_FILE_LEN_MAX) {
+                    // The link itself is there.
+                    Err(error) if error.errno == libc::ENOENT => return Err(corrupt),
+                    answer => answer?,
+                };
                 symlink::open_external(key, id, &sealed)
             }
         };

@@ -201,9 +201,9 @@ impl NodeTable {
         &self.root
     }
 
-    /// Number of nodes.
+    /// Number of nodes that somebody counts lookups of.
     pub fn len(&self) -> usize {
-        self.nodes.read().len()
+        self.nodes.read().values().filter(|listed| listed.held.is_some()).count()
     }
 
     /// The node's number of a lower inode. The root is 1; a lower inode 1 gets the root's.

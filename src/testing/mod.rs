@@ -1,11 +1,16 @@
-//! What tests put in the place of the world: files in memory, files that lose power.
+//! What tests put in the place of the world: files in memory, files that lose power, a filesystem to
+//! compare with.
 
 mod crash_file;
 mod crash_images;
 mod fault_kms;
 mod mem_file;
+pub mod model;
+pub mod ops;
 mod pages;
 
 pub use crash_file::CrashFile;
 pub use fault_kms::FaultKms;
 pub use mem_file::MemFile;
+pub use model::ModelFs;
+pub use ops::Op;

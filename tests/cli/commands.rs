@@ -56,6 +56,7 @@ fn init_refuses_what_is_not_meant() {
     sandbox.ok("init one --keyfile key --kms kms");
     let refused = sandbox.line("init two --keyfile key --kms kms --key alias/none");
     refused.assert_refused(43, "NotFoundException");
+    assert!(!sandbox.path("two").exists() && !sandbox.path("lower").exists());
     // What failed leaves nothing that would make the next attempt fail.
     sandbox.ok("init two --keyfile key --kms kms");
     assert_eq!(sandbox.json("status two --json")["kms"], sandbox.path("kms").to_str().unwrap());

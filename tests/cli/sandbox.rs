@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -150,4 +151,13 @@ pub fn can_mount() -> bool {
         eprintln!("skipped: no /dev/fuse");
     }
     can
+}
+
+/// Waits for a condition; there is no sleep that is long enough.
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "no {what} within 20 s");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

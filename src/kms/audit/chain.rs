@@ -2,8 +2,9 @@
 
 #![deny(clippy::indexing_slicing)]
 
-use crate::codec::{Reader, hex, unhex_array};
+use crate::codec::{Reader, unhex_array};
 use crate::crypto::kdf::{MacKey, sha256};
+use crate::kms::audit::line::push_hex;
 
 /// Longest line, in bytes with its line feed. Records are bounded well below (the longest field, a
 /// key policy, has at most 131,072 characters); what is longer is no line.
@@ -50,20 +51,19 @@ impl AuditHead {
         line.extend_from_slice(self.sequence.to_string().as_bytes());
         let record = line.get(start..).unwrap_or_default();
         self.chain = sha256(&[&self.chain, record]);
-        let seal = seal_of(key, &self.chain);
         line.extend_from_slice(CHAIN.as_bytes());
-        line.extend_from_slice(hex(&self.chain).as_bytes());
+        push_hex(line, &self.chain);
         line.extend_from_slice(SEAL.as_bytes());
-        line.extend_from_slice(seal.as_bytes());
+        push_hex(line, &seal_of(key, &self.chain));
         line.extend_from_slice(END.as_bytes());
         line.push(b'\n');
     }
 }
 
-/// 32 digits: half of the code over the chain value.
-fn seal_of(key: &MacKey, chain: &[u8; 32]) -> String {
+/// Half of the code over the chain value.
+fn seal_of(key: &MacKey, chain: &[u8; 32]) -> [u8; 16] {
     let tag = key.tag(&[chain]);
-    hex(tag.split_at(16).0)
+    tag.first_chunk().copied().unwrap_or_default()
 }
 
 /// A line taken apart, not yet compared with the one before it.
@@ -73,7 +73,7 @@ pub(crate) struct Line<'a> {
     record: &'a [u8],
     /// Number and chain value that the line claims.
     pub(crate) head: AuditHead,
-    seal: &'a str,
+    seal: [u8; 16],
 }
 
 impl<'a> Line<'a> {
@@ -85,7 +85,11 @@ impl<'a> Line<'a> {
         let seal = rest.strip_prefix(SEAL)?.strip_suffix(END)?;
         let text = std::str::from_utf8(record).ok()?;
         let sequence = text.rsplit_once(SEQUENCE)?.1.parse().ok()?;
-        Some(Self { record, head: AuditHead { sequence, chain: unhex_array(chain)? }, seal })
+        Some(Self {
+            record,
+            head: AuditHead { sequence, chain: unhex_array(chain)? },
+            seal: unhex_array(seal)?,
+        })
     }
 
     /// Whether the line follows `before`.
@@ -97,7 +101,7 @@ impl<'a> Line<'a> {
     /// Whether the line was written by who has the key.
     pub(crate) fn is_sealed(&self, key: &MacKey) -> bool {
         let right = seal_of(key, &self.head.chain);
-        bool::from(subtle::ConstantTimeEq::ct_eq(right.as_bytes(), self.seal.as_bytes()))
+        bool::from(subtle::ConstantTimeEq::ct_eq(right.as_slice(), self.seal.as_slice()))
     }
 
     /// The whole of the JSON object that the chain value covers, closed again.

@@ -1,10 +1,13 @@
 //! A record as JSON text, in the shape of CloudTrail's records. Written by hand: it is on the path of
 //! every use of a key, and its members come in a fixed order.
 
+use std::cell::RefCell;
+
 use crate::kms::EncryptionContext;
 use crate::kms::audit::record::{Params, Record, UseParams};
 use crate::kms::principal::{Principal, PrincipalKind};
 use crate::kms::state::OpKind;
+use crate::kms::time::Timestamp;
 
 /// What all records of a log have in common.
 #[derive(Clone, Debug)]
@@ -17,11 +20,11 @@ pub(crate) struct Place {
 
 /// Appends a record up to, not including, its closing brace. `ids` are random bytes for the ids of
 /// request and event.
-pub(crate) fn push_record(out: &mut Vec<u8>, record: &Record, place: &Place, ids: [[u8; 16]; 2]) {
+pub(crate) fn push_record(out: &mut Vec<u8>, record: &Record, place: &Place, ids: &[u8; 32]) {
     raw(out, "{\"eventVersion\":\"1.11\",\"userIdentity\":");
     push_identity(out, &record.principal);
     raw(out, ",\"eventTime\":");
-    string(out, &record.time.to_iso());
+    push_time(out, record.time);
     raw(out, ",\"eventSource\":\"kms.amazonaws.com\",\"eventName\":");
     string(out, record.op.name());
     raw(out, ",\"awsRegion\":");
@@ -39,10 +42,10 @@ pub(crate) fn push_record(out: &mut Vec<u8>, record: &Record, place: &Place, ids
         Params::Use(params) => push_use(out, params),
     }
     raw(out, ",\"responseElements\":null,\"requestID\":");
-    let [request, event] = ids;
-    string(out, crate::kms::KeyId::from_random(request).as_str());
+    let (request, event) = ids.split_at(16);
+    push_uuid(out, request);
     raw(out, ",\"eventID\":");
-    string(out, crate::kms::KeyId::from_random(event).as_str());
+    push_uuid(out, event);
     raw(out, ",\"readOnly\":");
     raw(out, if record.op.kind() == OpKind::Change { "false" } else { "true" });
     push_resources(out, record, place);
@@ -51,6 +54,47 @@ pub(crate) fn push_record(out: &mut Vec<u8>, record: &Record, place: &Place, ids
     raw(out, ",\"managementEvent\":true,\"recipientAccountId\":");
     string(out, &place.account);
     raw(out, ",\"eventCategory\":\"Management\"");
+}
+
+/// `"2026-01-31T23:59:59Z"`.
+fn push_time(out: &mut Vec<u8>, time: Timestamp) {
+    thread_local! {
+        /// The last second and its text: a batch has few different ones.
+        static LAST: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
+    }
+    LAST.with_borrow_mut(|(secs, text)| {
+        if *secs != time.secs() {
+            (*secs, *text) = (time.secs(), time.to_iso());
+        }
+        string(out, text);
+    });
+}
+
+/// A version 4 UUID of 16 random bytes.
+fn push_uuid(out: &mut Vec<u8>, random: &[u8]) {
+    out.push(b'"');
+    for (no, byte) in random.iter().enumerate() {
+        if matches!(no, 4 | 6 | 8 | 10) {
+            out.push(b'-');
+        }
+        push_hex(
+            out,
+            &[match no {
+                6 => byte & 0x0f | 0x40,
+                8 => byte & 0x3f | 0x80,
+                _ => *byte,
+            }],
+        );
+    }
+    out.push(b'"');
+}
+
+/// Hexadecimal digits.
+pub(super) fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
+    for byte in bytes {
+        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
 }
 
 fn push_identity(out: &mut Vec<u8>, principal: &Principal) {
@@ -147,12 +191,17 @@ fn raw(out: &mut Vec<u8>, text: &str) {
 /// A JSON string (RFC 8259, section 7). Control characters, so line feeds as well, are escaped.
 fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
-    for byte in text.bytes() {
-        match byte {
-            b'"' => raw(out, "\\\""),
-            b'\\' => raw(out, "\\\\"),
-            0..0x20 | 0x7f => raw(out, &format!("\\u{byte:04x}")),
-            _ => out.push(byte),
+    let is_plain = |byte: &u8| !matches!(byte, b'"' | b'\\' | 0..0x20 | 0x7f);
+    if text.as_bytes().iter().all(is_plain) {
+        raw(out, text);
+    } else {
+        for byte in text.bytes() {
+            match byte {
+                b'"' => raw(out, "\\\""),
+                b'\\' => raw(out, "\\\\"),
+                0..0x20 | 0x7f => raw(out, &format!("\\u{byte:04x}")),
+                _ => out.push(byte),
+            }
         }
     }
     out.push(b'"');
@@ -167,12 +216,11 @@ mod tests {
     use super::*;
     use crate::kms::KmsError;
     use crate::kms::state::Op;
-    use crate::kms::time::Timestamp;
 
     fn json(record: &Record) -> Value {
         let place = Place { region: "us-east-1".to_owned(), account: "000000000000".to_owned() };
         let mut out = Vec::new();
-        push_record(&mut out, record, &place, [[1; 16], [2; 16]]);
+        push_record(&mut out, record, &place, &[1; 32]);
         out.push(b'}');
         serde_json::from_slice(&out).unwrap()
     }

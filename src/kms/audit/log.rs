@@ -21,8 +21,10 @@ use crate::kms::KmsError;
 use crate::kms::audit::chain::{AuditHead, LINE_LEN_MAX, Line};
 use crate::kms::audit::line::{Place, push_record};
 use crate::kms::audit::record::Record;
-use crate::random::{Random, random_array};
+use crate::random::Random;
 
+/// Random bytes of a record: the ids of request and event.
+const ID_LEN: usize = 32;
 /// Records that wait in the queue.
 const QUEUE_LEN_MAX: usize = 8192;
 /// Records of one batch.
@@ -75,6 +77,7 @@ struct Flags {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every message is the large one")]
 enum Message {
     /// A use: written with its batch.
     Later(Record),
@@ -317,9 +320,10 @@ impl Sink {
     fn append(&mut self, records: &mut Vec<Record>) -> io::Result<()> {
         self.find_end()?;
         let (mut head, mut text) = (self.head, Vec::with_capacity(records.len() * 1024));
-        for record in records.iter() {
+        let mut ids = vec![[0; ID_LEN]; records.len()];
+        self.config.random.fill(ids.as_flattened_mut());
+        for (record, ids) in records.iter().zip(&ids) {
             let start = text.len();
-            let ids = [random_array(&*self.config.random), random_array(&*self.config.random)];
             push_record(&mut text, record, &self.place, ids);
             head.close_line(&mut text, start, &self.config.key);
         }
@@ -367,7 +371,7 @@ impl Sink {
     }
 
     /// Moves a torn last line to a file of its own.
-    fn set_apart(&mut self, torn: &[u8], len: u64) -> io::Result<()> {
+    fn set_apart(&self, torn: &[u8], len: u64) -> io::Result<()> {
         let start = len - u64::try_from(torn.len()).unwrap_or(0);
         let mut name = self.config.path.clone().into_os_string();
         name.push(format!(".torn-{start}"));

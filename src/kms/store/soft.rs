@@ -1,7 +1,7 @@
 //! The software key store: material in this process' memory, sealed under the root key at rest.
 
 use crate::crypto::kdf::MacKey;
-use crate::crypto::short::{open_short, seal_short};
+use crate::crypto::short::{ShortKey, open_short, seal_short};
 use crate::kms::store::{HeldMaterial, RowKey};
 use crate::kms::{KeyId, KmsError, MaterialId};
 use crate::random::Random;
@@ -12,40 +12,47 @@ const MATERIAL_ID_LABEL: &[u8] = b"kmsfs v1 kms material id";
 
 /// 256 bits of material.
 #[derive(Debug)]
-pub struct SoftMaterial(Secret<32>);
+pub struct SoftMaterial {
+    bytes: Secret<32>,
+    /// The same, prepared for use: every file is created and opened through it.
+    key: ShortKey,
+}
 
 impl SoftMaterial {
+    fn new(bytes: Secret<32>) -> Self {
+        let key = ShortKey::new(&bytes);
+        Self { bytes, key }
+    }
+
     /// Fresh material.
     pub fn random(random: &dyn Random) -> Self {
-        Self(Secret::random(random))
+        Self::new(Secret::random(random))
     }
 
     /// Material that [`HeldMaterial::to_row`] sealed; `None` if it does not open.
     pub fn from_row(row_key: &RowKey, aad: &[u8], sealed: &[u8]) -> Option<Self> {
         let mut plain = open_short(&row_key.0, aad, sealed).ok()?;
-        Secret::take(&mut plain).map(Self)
+        Secret::take(&mut plain).map(Self::new)
     }
 
     /// Its identity in a key: a fingerprint that only who has the material can make. The same on
     /// every installation, so that replicas agree and an import of the same bytes is recognised.
     pub fn id(&self, key: &KeyId) -> MaterialId {
-        MaterialId(MacKey::new(&self.0).tag(&[MATERIAL_ID_LABEL, &key.to_bytes()]))
+        MaterialId(MacKey::new(&self.bytes).tag(&[MATERIAL_ID_LABEL, &key.to_bytes()]))
     }
 }
 
 impl HeldMaterial for SoftMaterial {
     fn seal(&self, aad: &[u8], plain: &[u8], random: &dyn Random) -> Result<Vec<u8>, KmsError> {
-        Ok(seal_short(&self.0, aad, plain, random))
+        Ok(self.key.seal(aad, plain, random))
     }
 
     fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<SecretBytes, KmsError> {
-        open_short(&self.0, aad, sealed)
-            .map(SecretBytes::new)
-            .map_err(|_| KmsError::InvalidCiphertext)
+        self.key.open(aad, sealed).map(SecretBytes::new).map_err(|_| KmsError::InvalidCiphertext)
     }
 
     fn to_row(&self, row_key: &RowKey, aad: &[u8], random: &dyn Random) -> Option<Vec<u8>> {
-        Some(seal_short(&row_key.0, aad, self.0.expose(), random))
+        Some(seal_short(&row_key.0, aad, self.bytes.expose(), random))
     }
 }
 
