@@ -65,12 +65,34 @@ enum Call {
     Sync { path: PathBuf },
 }
 
-struct Draw(SeededRandom);
+struct Draw {
+    random: SeededRandom,
+    /// What the plain directory can do; we can all of it anywhere.
+    modes: Vec<u32>,
+    targets: Vec<String>,
+}
 
 impl Draw {
+    fn new(seed: u64, plain: &Path) -> Self {
+        let probe = plain.join("probe");
+        fs::write(&probe, [1; 9000]).unwrap();
+        let file = OpenOptions::new().write(true).open(&probe).unwrap();
+        let mut modes = vec![0, 1, 3, 16, 17];
+        modes.retain(|how| {
+            rustix::fs::fallocate(&file, FallocateFlags::from_bits_retain(*how), 0, 4096).is_ok()
+        });
+        fs::remove_file(&probe).unwrap();
+        let mut targets = ["a", "d/b", "nowhere", &"t".repeat(3500)].map(str::to_owned).to_vec();
+        targets.retain(|target| {
+            let is_made = symlink(target, &probe).is_ok();
+            is_made && fs::remove_file(&probe).is_ok()
+        });
+        Self { random: SeededRandom::new(seed), modes, targets }
+    }
+
     fn below(&self, limit: u64) -> u64 {
         let mut bytes = [0; 8];
-        self.0.fill(&mut bytes);
+        self.random.fill(&mut bytes);
         u64::from_le_bytes(bytes) % limit
     }
 
@@ -106,10 +128,13 @@ impl Draw {
             7..=9 => Call::Read { path, at: self.place(), len: self.place() as usize },
             10 | 11 => Call::Truncate { path, len: self.place() },
             12 => Call::CreateNew { path, mode: self.of(&[0o644, 0o4755, 0, 0o777]) },
-            13 | 14 => {
-                let how = self.of(&[0, 1, 3, 16, 17]);
-                Call::Allocate { path, how, at: self.place(), len: self.place() }
-            }
+            13 | 14 if self.modes.is_empty() => Call::Sync { path },
+            13 | 14 => Call::Allocate {
+                path,
+                how: self.of(&self.modes),
+                at: self.place(),
+                len: self.place(),
+            },
             15 => Call::Copy {
                 from: path,
                 to: self.path(),
@@ -124,11 +149,7 @@ impl Draw {
                 Call::Rename { from: path, to: self.path(), how: self.of(&[0, 0, 0, 1, 2, 3]) }
             }
             25 => Call::Link { from: path, to: self.path() },
-            26 => {
-                let long = "t".repeat(3500);
-                let target = self.of(&["a", "d/b", "nowhere", &long]).to_owned();
-                Call::Symlink { target, path }
-            }
+            26 => Call::Symlink { target: self.of(&self.targets), path },
             27 => Call::ReadLink { path },
             28 => Call::Mkfifo { path },
             29 => Call::Chmod { path, mode: self.of(&[0o600, 0o2755, 0o644, 0o1700]) },
@@ -343,7 +364,7 @@ fn compare(seed: u64) {
     let Some(mut volume) = MountedVolume::new(how) else { return };
     let plain = tempfile::tempdir().unwrap();
     fs::set_permissions(plain.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let draw = Draw(SeededRandom::new(seed));
+    let draw = Draw::new(seed, plain.path());
     let mut made = Vec::new();
     for _ in 0..CALLS {
         let call = draw.call();
