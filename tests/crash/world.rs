@@ -6,7 +6,7 @@ use kmsfs::format::{KeyPolicyEntry, VolumeId};
 use kmsfs::fs::{DataKeys, EmptyHeader, FileEnv, FileNode, FsError, Rewrapped, Trust};
 use kmsfs::lower::{LowerFile, SyncScope};
 use kmsfs::random::{Random, SeededRandom, random_array};
-use kmsfs::testing::{CrashFile, FaultKms};
+use kmsfs::testing::FaultKms;
 use kmsfs::units::{PlainLen, PlainOffset};
 
 /// One step of a history.
@@ -103,7 +103,7 @@ impl World {
         step: Step,
         no: usize,
         node: &FileNode,
-        file: &CrashFile,
+        file: &dyn LowerFile,
     ) -> Result<(), FsError> {
         let env = self.env(file, Trust::Strict);
         let size = node.size(&env)?.0;
