@@ -143,7 +143,7 @@ impl View<'_> {
     }
 
     /// Whether a record's length and flag are what its place in the file asks for.
-    fn check_head(&self, block: BlockNo, head: &record::RecordHead) -> Option<()> {
+    fn check_head(&self, block: BlockNo, head: &RecordHead) -> Option<()> {
         if self.trust == Trust::Lenient {
             return Some(());
         }
