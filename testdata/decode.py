@@ -389,7 +389,7 @@ class Volume:
         entry["xattrs"] = self.xattrs(lower, plain, directory, self.keys["xattrs"])
         yield entry
         for name in sorted(os.listdir(self.path + (lower or b"/"))):
-            if name.startswith(b".kmsfs") or (name.startswith(b"L.") and name.endswith(b".name")):
+            if name.startswith(b".kmsfs") or re.fullmatch(rb"L\.[A-Za-z0-9_-]{43}\.name", name):
                 continue  # F-30
             at = lower + b"/" + name
             try:
@@ -519,9 +519,10 @@ def main():
     except Wrong as wrong:
         print(f"{args.volume}: {wrong}", file=sys.stderr)
         return 1
-    wanted = os.fsencode(args.path or "")
+    wanted, found = b"/" + os.fsencode(args.path or "").lstrip(b"/"), False
     for entry in volume.entries():
-        if args.command == "cat" and entry["path"] == b"/" + wanted.lstrip(b"/") and entry["kind"] == "file":
+        if args.command == "cat" and entry["path"] == wanted and entry["kind"] == "file":
+            found = True
             length = os.lstat(volume.path + entry["lower"]).st_size
             for block in volume.blocks(entry["lower"], length):
                 sys.stdout.buffer.write(block)
@@ -529,6 +530,8 @@ def main():
             print(json.dumps(describe(entry)))
         elif args.command == "list":
             print(readable(entry))
+    if args.command == "cat" and not found:
+        volume.found(args.path, Wrong("NotFound", "no such file"))
     for where, wrong in volume.findings:
         where = os.fsencode(where).decode(errors="backslashreplace")
         print(f"{where}: {wrong}", file=sys.stderr)

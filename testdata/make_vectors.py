@@ -642,23 +642,28 @@ def configs():
     put("configs", "5", "volume.toml; the wrapped key and material of the worked example.", cases=cases, errors=errors)
 
 
-def main():
-    for make in (keys, xaes, contexts, layout, records, slots, headers, files, names, markers, symlinks, xattrs, states, configs):
-        make()
+def write_files(directory, files):
+    """Writes the files, or with --check says which differ; gives the exit code."""
     differing = []
-    for path, content in FILES.items():
-        path = os.path.join(HERE, "format", "v1", path + ".json")
+    for name, content in files.items():
+        path = os.path.join(directory, name + ".json")
         text = json.dumps(content, indent=1) + "\n"
         if "--check" in sys.argv:
             with open(path, encoding="ascii") as file:
                 differing += [path] * (file.read() != text)
             continue
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.makedirs(directory, exist_ok=True)
         with open(path, "w", encoding="ascii") as file:
             file.write(text)
     for path in differing:
-        print(f"{path}: differs from what make_vectors.py makes", file=sys.stderr)
+        print(f"{path}: differs from what the script makes", file=sys.stderr)
     return 1 if differing else 0
+
+
+def main():
+    for make in (keys, xaes, contexts, layout, records, slots, headers, files, names, markers, symlinks, xattrs, states, configs):
+        make()
+    return write_files(os.path.join(HERE, "format", "v1"), FILES)
 
 
 if __name__ == "__main__":

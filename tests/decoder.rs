@@ -4,6 +4,8 @@
 //! Needs python3 with the package `cryptography`. Without it these tests say so and pass, but fail if
 //! the variable CI is set.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests, and what they share")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +26,7 @@ use kmsfs::testing::FaultKms;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use garden::{ALIAS, Garden, OTHER_ALIAS, Tree, assert_same, read_volume, to_json};
+use garden::{ALIAS, Garden, OTHER_ALIAS, Tree, assert_same, frozen, read_volume, to_json};
 
 mod garden;
 
@@ -111,7 +113,7 @@ impl Plain {
     fn new() -> Self {
         let kms = Arc::new(FaultKms::new(7, &[ALIAS, OTHER_ALIAS]));
         let dir = tempfile::tempdir().unwrap();
-        let service: Arc<dyn KeyService> = Arc::clone(&kms) as _;
+        let service: Arc<dyn KeyService> = kms.clone();
         let tree = make(dir.path(), &service, &mut || kms.rotate(&kms.arn_of(ALIAS)));
         let keys = keys_of(dir.path(), &*service);
         Self { dir, tree, keys }
@@ -170,8 +172,22 @@ fn vectors_are_what_the_script_makes() {
     if !has_python() {
         return;
     }
-    let made = python(&[script("make_vectors.py").display().to_string(), "--check".to_owned()]);
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    for name in ["make_vectors.py", "make_kms_vectors.py"] {
+        let made = python(&[script(name).display().to_string(), "--check".to_owned()]);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+}
+
+#[test]
+fn decoder_reads_the_frozen_volume() {
+    if !has_python() {
+        return;
+    }
+    let (dir, out) = (frozen::unpack("v1-basic.tar.gz"), tempfile::tempdir().unwrap());
+    let passfile = out.path().join("passphrase");
+    fs::write(&passfile, frozen::PASSPHRASE).unwrap();
+    let keys = ["--passfile".to_owned(), passfile.display().to_string()];
+    assert_same(&decoded(dir.path(), &keys), &frozen::expected("v1-basic.json"));
 }
 
 #[test]
@@ -212,7 +228,8 @@ fn decoder_opens_the_embedded_key_database() {
     assert_same(&to_json(&read_volume(&volume)), &to_json(&tree));
     drop((volume, service, kms));
 
-    let passfile = dir.path().with_extension("passphrase");
+    let out = tempfile::tempdir().unwrap();
+    let passfile = out.path().join("passphrase");
     fs::write(&passfile, format!("{passphrase}\n")).unwrap();
     let keys = ["--passfile".to_owned(), passfile.display().to_string()];
     assert_same(&decoded(dir.path(), &keys), &to_json(&tree));
@@ -221,7 +238,6 @@ fn decoder_opens_the_embedded_key_database() {
     let refused = decode(dir.path(), &keys, &["list"]);
     assert!(!refused.status.success());
     assert!(String::from_utf8_lossy(&refused.stderr).contains("no slot opens"));
-    fs::remove_file(passfile).unwrap();
 }
 
 /// The decoder finds what was changed, and names it. Otherwise its silence would say nothing.

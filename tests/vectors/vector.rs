@@ -18,8 +18,12 @@ pub struct Vector(Value);
 
 /// The file `testdata/format/v1/<name>.json`.
 pub fn load(name: &str) -> Vector {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/format/v1/{name}.json"));
+    load_from("format/v1", name)
+}
+
+/// The file `testdata/<folder>/<name>.json`.
+pub fn load_from(folder: &str, name: &str) -> Vector {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/{folder}/{name}.json"));
     Vector(serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap())
 }
 

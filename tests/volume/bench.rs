@@ -119,8 +119,7 @@ pub fn make_link(volume: &Volume, path: &str, target: &str) {
 pub fn write(volume: &Volume, path: &str, data: &[u8]) -> Result<(), FsError> {
     let (dir, name) = split(path);
     let made = at(volume, dir, |dir| volume.mknod(dir, &name, 0o100_644, 0, 0, CALLER));
-    let written =
-        at(volume, path, |node| volume.write(node, 0, data, WriteHow::Keep).map(drop));
+    let written = at(volume, path, |node| volume.write(node, 0, data, WriteHow::Keep).map(drop));
     if let Ok(attr) = made {
         volume.forget(attr.node, 1);
     }

@@ -196,10 +196,8 @@ fn moved_alias_makes_files_stale() {
     forget_keys(&bench, &volume);
     all_read(&volume);
     assert_eq!(volume.file_status(Path::new("file 2")).unwrap().stale, Some(true));
-    let of_new = RewrapOptions {
-        key_arn: Some(new.as_str().to_owned()),
-        ..RewrapOptions::default()
-    };
+    let of_new =
+        RewrapOptions { key_arn: Some(new.as_str().to_owned()), ..RewrapOptions::default() };
     assert_eq!(rewrap(&volume, &of_new).stale, 0, "none lies under the new key yet");
     let report = rewrap(&volume, &RewrapOptions::default());
     assert_eq!((report.stale, report.rewrapped), (10, 10));
@@ -238,9 +236,8 @@ fn sweep_is_dry_slow_and_resumable() {
     let none = RewrapOptions { max_secs: Some(0.0), ..RewrapOptions::default() };
     assert_eq!(rewrap(&volume, &none).rewrapped, 0);
     let only = [PathBuf::from("d"), PathBuf::from("file 2")];
-    let part = volume.rewrap_tree(&only, &RewrapOptions::default(), &mut |_| {
-        ControlFlow::Continue(())
-    });
+    let part =
+        volume.rewrap_tree(&only, &RewrapOptions::default(), &mut |_| ControlFlow::Continue(()));
     assert_eq!(part.unwrap().rewrapped, 6);
     assert!(matches!(
         volume.rewrap_tree(&[PathBuf::from("no such")], &none, &mut |_| ControlFlow::Break(())),
@@ -296,9 +293,8 @@ fn policy_of_a_directory_holds_for_what_is_made_below() {
     assert_eq!(volume.policy(Path::new("")).unwrap().alias, ALIAS);
     make_dir(&volume, "d/e/f");
     write(&volume, "d/e/f/after", b"x").unwrap();
-    let arn_of = |volume: &Volume, path: &str| {
-        volume.file_status(Path::new(path)).unwrap().key_arn.unwrap()
-    };
+    let arn_of =
+        |volume: &Volume, path: &str| volume.file_status(Path::new(path)).unwrap().key_arn.unwrap();
     assert_eq!(arn_of(&volume, "d/before"), bench.kms.arn_of(ALIAS).as_str());
     assert_eq!(arn_of(&volume, "d/e/f/after"), bench.kms.arn_of(OTHER).as_str());
     let unknown = AliasName::parse("alias/none").unwrap();
