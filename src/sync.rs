@@ -22,8 +22,6 @@ pub enum Rank {
     Database,
     /// The pointer to the KMS' ring of keys; held for a clone or a swap.
     Ring,
-    /// The audit log.
-    Audit,
 }
 
 #[cfg(debug_assertions)]

@@ -1,5 +1,6 @@
 //! The audit log: what is recorded, and that no line can be changed, cut, swapped or removed unseen.
 //! Law K8.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "common/kms.rs"]
 mod bench;
@@ -73,6 +74,20 @@ fn every_call_leaves_a_record_with_who_what_and_how_it_ended() {
         let is_change = matches!(names[no], "CreateKey" | "CreateAlias" | "DisableKey");
         assert_eq!(record["readOnly"], !is_change);
     }
+}
+
+/// A call whose input is no request is a call all the same.
+#[test]
+fn a_call_that_does_not_parse_is_recorded() {
+    let bench = Bench::new();
+    bench.call("Decrypt", json!({"CiphertextBlob": 7})).unwrap_err();
+    bench.call("Sign", json!({})).unwrap_err();
+    bench.kms.flush_audit().unwrap();
+    let records = records(&bench);
+    assert_eq!(records.len(), 2);
+    assert_eq!(records[0]["eventName"], "Decrypt");
+    assert_eq!(records[0]["errorCode"], "SerializationException");
+    assert_eq!(records[1]["errorCode"], "UnsupportedOperationException");
 }
 
 /// Neither plaintext nor ciphertext, in any form that it was sent or answered in.

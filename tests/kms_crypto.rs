@@ -1,4 +1,5 @@
 //! What opens a blob, and what does not.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "common/kms.rs"]
 mod bench;

@@ -1,5 +1,6 @@
 //! Law K7 and K8 under SIGKILL: what was acknowledged is there, the rest is there whole or not at
 //! all, and the audit chain holds.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "common/kms.rs"]
 mod bench;

@@ -1,4 +1,5 @@
 //! The life of keys: rotation, aliases, deletion; and two processes on one key database.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "common/kms.rs"]
 mod bench;

@@ -1,12 +1,13 @@
 //! The state table: docs/KMS.md, the code's table, and what the service does agree in every cell.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "common/kms.rs"]
+mod bench;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use kmsfs::clock::ManualClock;
+use bench::Bench;
 use kmsfs::kms::*;
-use kmsfs::secret::SecretBytes;
-use kmsfs::wire;
 use serde_json::{Value, json};
 
 /// The table of docs/KMS.md: operation, then a letter per state.
@@ -53,27 +54,11 @@ fn the_documented_table_is_the_one_in_the_code() {
     assert!(documented.is_empty(), "rows of no operation: {documented:?}");
 }
 
-struct Bench {
-    _dir: tempfile::TempDir,
-    kms: Kms,
-    owner: Principal,
+trait InState {
+    fn key(&self, state: KeyState) -> (String, String);
 }
 
-impl Bench {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let options =
-            KmsOptions { clock: Arc::new(ManualClock::at(1_700_000_000)), ..KmsOptions::default() };
-        let unlock = Unlock::Passphrase(SecretBytes::new(b"x".to_vec()));
-        let kms = Kms::create(dir.path(), &unlock, Argon2Cost::TEST, options).unwrap();
-        let owner = kms.owner();
-        Self { _dir: dir, kms, owner }
-    }
-
-    fn call(&self, operation: &str, input: Value) -> Result<Value, KmsError> {
-        wire::call(&self.kms, &self.owner, operation, &input)
-    }
-
+impl InState for Bench {
     /// A key in a state, with a blob made by it.
     fn key(&self, state: KeyState) -> (String, String) {
         let answer = self.call("CreateKey", json!({})).unwrap();
@@ -134,9 +119,12 @@ fn the_service_does_what_the_table_says() {
     let mut checked = 0;
     for op in Op::ALL {
         for state in [KeyState::Enabled, KeyState::Disabled, KeyState::PendingDeletion] {
-            let (arn, blob) = bench.key(state);
             let alias = format!("alias/{}-{}", op.name(), state.as_str());
-            let Some(input) = input(*op, &arn, &blob, &alias) else { continue };
+            if input(*op, "", "", "").is_none() {
+                continue;
+            }
+            let (arn, blob) = bench.key(state);
+            let input = input(*op, &arn, &blob, &alias).unwrap();
             if *op == Op::UpdateAlias {
                 let make = json!({"AliasName": alias, "TargetKeyId": other});
                 bench.call("CreateAlias", make).unwrap();

@@ -1,4 +1,5 @@
 //! Opening: what opens a key database, what does not, and how it is told.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::type_complexity)]
 
 #[path = "common/kms.rs"]
 mod bench;
@@ -97,11 +98,11 @@ fn no_row_can_be_changed_removed_moved_or_put_back() {
     };
     let cases: [(&str, &dyn Fn(&Bench)); 8] = [
         ("removed key", &|bench| {
-            change(bench, "DELETE FROM keys WHERE id = (SELECT min(id) FROM keys)")
+            change(bench, "DELETE FROM keys WHERE id = (SELECT min(id) FROM keys)");
         }),
         ("removed alias", &|bench| change(bench, "DELETE FROM aliases WHERE id = 'alias/a'")),
         ("moved alias", &|bench| {
-            change(bench, "UPDATE aliases SET id = 'alias/c' WHERE id = 'alias/a'")
+            change(bench, "UPDATE aliases SET id = 'alias/c' WHERE id = 'alias/a'");
         }),
         ("alias of another key", &|bench| {
             change(
@@ -110,7 +111,7 @@ fn no_row_can_be_changed_removed_moved_or_put_back() {
             );
         }),
         ("changed Region", &|bench| {
-            change(bench, "UPDATE meta SET body = x'65752d776573742d31' WHERE id = 'region'")
+            change(bench, "UPDATE meta SET body = x'65752d776573742d31' WHERE id = 'region'");
         }),
         ("old revision number", &|bench| change(bench, "UPDATE ring SET revision = revision - 1")),
         ("added slot", &|bench| change(bench, "INSERT INTO slots SELECT '2', body FROM slots")),

@@ -5,6 +5,7 @@
 //! ciphertext blob, `$next` the last `NextMarker`. In answers the same stand for what differs from run
 //! to run; blobs are shown by their length. `+ 7 days` moves the clock and carries out what is due.
 //! KMSFS_BLESS=1 writes the answers anew: look at the difference before committing it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "common/kms.rs"]
 mod bench;

@@ -15,7 +15,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 const CASES: u32 = 256;
 
 /// Operations in the longest sequence.
-const OPS_MAX: usize = 40;
+const OPS_MAX: usize = 60;
 
 /// Law: a volume is a filesystem, whatever happens to its keys, caches and process.
 #[test]

@@ -131,9 +131,13 @@ fn empty_dir(path: &Path) -> Result<(PathBuf, bool), Failure> {
             true
         }
         Err(error) => return Err(Failure::io(&shown, &error)),
-        Ok(mut entries) => {
-            if let Some(entry) = entries.next() {
+        Ok(entries) => {
+            for entry in entries {
                 let entry = entry.map_err(|error| Failure::io(&shown, &error))?;
+                // Every new ext4 has it.
+                if entry.file_name() == "lost+found" {
+                    continue;
+                }
                 let what = format!("{shown} is not empty: it has {}", entry.path().display());
                 return Err(Failure::new(Kind::InitNotEmpty, what)
                     .hint("choose an empty directory, or one that is not there yet"));

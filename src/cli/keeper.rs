@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::control::Failure;
 use crate::fs::Volume;
 use crate::fuse::{Counters, Invalidator, UnmountHow, Unmounter};
-use crate::kms::{ChangeKind, KeyArn, KeyChange, Kms};
+use crate::kms::{ChangeKind, KeyArn, KeyChange, Kms, KmsError};
 use crate::sync::{Mutex, Rank};
 
 /// How often the key service is looked at: changes by another process are seen within this time.
@@ -142,6 +142,7 @@ fn change_hook(
 
 fn keep(keeping: &Keeping, changes: &Changes, receiver: &Receiver<Message>) {
     let mut idle = Idle::new(keeping);
+    let mut trouble = None;
     let mut next_tick = Instant::now() + TICK;
     loop {
         let wait = next_tick.saturating_duration_since(Instant::now());
@@ -154,7 +155,7 @@ fn keep(keeping: &Keeping, changes: &Changes, receiver: &Receiver<Message>) {
             Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
                 next_tick = Instant::now() + TICK;
-                tick(keeping);
+                tick(keeping, &mut trouble);
                 carry_out(keeping, changes);
                 idle.look(keeping);
             }
@@ -162,13 +163,14 @@ fn keep(keeping: &Keeping, changes: &Changes, receiver: &Receiver<Message>) {
     }
 }
 
-fn tick(keeping: &Keeping) {
-    if let Err(error) = keeping.kms.refresh() {
-        tracing::warn!("key database: {}: {error}", error.exception());
+/// Picks up what another process changed, and carries out what is due. The same trouble is logged
+/// once, not every second.
+fn tick(keeping: &Keeping, trouble: &mut Option<KmsError>) {
+    let now = keeping.kms.tick().err();
+    if let Some(error) = now.as_ref().filter(|error| trouble.as_ref() != Some(*error)) {
+        tracing::warn!("key service: {}: {error}", error.exception());
     }
-    if let Err(error) = keeping.kms.tick() {
-        tracing::warn!("what is due in the key service: {}: {error}", error.exception());
-    }
+    *trouble = now;
 }
 
 /// Carries changes of keys to the kernel and the volume. In this order: dirty pages are written

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::cli::args::{Global, KmsArgs, UnlockArgs};
-use crate::cli::kms::{self, operation_and_input, print_answer};
+use crate::cli::kms::{self, operation_and_input};
+use crate::cli::kms_answer::print_answer;
 use crate::cli::print::Printer;
 use crate::cli::progress::Watch;
 use crate::cli::target::{Purpose, Target, open_session, probe};

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::{Layer, Registry};
 
@@ -25,6 +25,7 @@ const RECENT_MAX: usize = 64;
 const RECENT_LINE_LEN_MAX: usize = 1024;
 
 /// Where log lines go.
+#[cfg_attr(not(feature = "fuse"), expect(dead_code, reason = "only a mount logs elsewhere"))]
 #[derive(Clone, Copy, Debug)]
 pub enum Destination<'a> {
     /// Appended to a file, which is made readable for its owner only.
@@ -78,7 +79,9 @@ pub fn start(global: &Global, destination: Destination<'_>) -> Result<Recent, Fa
         _ => LevelFilter::TRACE,
     };
     let lines = tracing_subscriber::fmt::layer().with_target(false).with_ansi(false);
-    let registry = Registry::default().with(Keep(recent.clone()));
+    // The filter tells the rest of the program that less severe events need not be made.
+    let kept = Keep(recent.clone()).with_filter(LevelFilter::WARN);
+    let registry = Registry::default().with(kept);
     let set = match destination {
         Destination::Memory => tracing::subscriber::set_global_default(registry),
         Destination::Stderr => tracing::subscriber::set_global_default(
@@ -101,10 +104,6 @@ struct Keep(Recent);
 
 impl<S: Subscriber> Layer<S> for Keep {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        // More severe is less.
-        if *event.metadata().level() > Level::WARN {
-            return;
-        }
         let now = utc(unix_secs(SystemClock.now()));
         let mut line = Line(format!("{now} {}", event.metadata().level()));
         event.record(&mut line);
@@ -131,7 +130,8 @@ mod tests {
     #[test]
     fn warnings_are_kept_and_bounded() {
         let recent = Recent::default();
-        let registry = Registry::default().with(Keep(recent.clone()));
+        let kept = Keep(recent.clone()).with_filter(LevelFilter::WARN);
+        let registry = Registry::default().with(kept);
         tracing::subscriber::with_default(registry, || {
             tracing::info!("not kept");
             for no in 0..100 {

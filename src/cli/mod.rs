@@ -11,6 +11,7 @@ mod fsck;
 mod init;
 mod interrupt;
 pub mod kms;
+mod kms_answer;
 mod kms_call;
 mod logging;
 mod ls;

@@ -152,7 +152,7 @@ fn is_absent(path: &Path) -> bool {
 
 fn is_absent_or_empty(path: &Path) -> bool {
     match std::fs::read_dir(path) {
-        Ok(mut entries) => entries.next().is_none(),
+        Ok(entries) => !entries.flatten().any(|entry| entry.file_name() != "lost+found"),
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
 }

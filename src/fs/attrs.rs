@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::format::layout::plain_len;
-use crate::format::symlink::inline_plain_len;
+use crate::format::symlink::{self, LowerTarget, inline_plain_len};
+use crate::fs::content::u64_of;
 use crate::fs::nodes::{Node, Place};
 use crate::fs::resize::EmptyHeader;
 use crate::fs::{Attr, FsError, NodeId, SetAttr, SetTime, StatFs, Volume};
@@ -27,8 +28,7 @@ impl Volume {
 
     pub(super) fn attr_of(&self, node: &Arc<Node>) -> Result<Attr, FsError> {
         let stat = self.stat_of(node)?;
-        let target_len = || self.readlink_of(node).map(|target| target.len());
-        self.attr_from(&stat, target_len)
+        self.attr_from(&stat, || self.target_text(node))
     }
 
     /// stat of a node, wherever it lies.
@@ -47,17 +47,13 @@ impl Volume {
         name: &LowerName,
         stat: &LowerStat,
     ) -> Result<Attr, FsError> {
-        let target_len = || {
-            let text = dir.readlink(name)?;
-            self.open_target(&text).map(|target| target.len())
-        };
-        self.attr_from(stat, target_len)
+        self.attr_from(stat, || Ok(dir.readlink(name)?))
     }
 
     fn attr_from(
         &self,
         stat: &LowerStat,
-        target_len: impl FnOnce() -> Result<usize, FsError>,
+        target_text: impl FnOnce() -> Result<Vec<u8>, FsError>,
     ) -> Result<Attr, FsError> {
         let node = self.nodes.id_of(stat.id.ino);
         let size = match stat.kind {
@@ -65,7 +61,7 @@ impl Volume {
             NodeKind::Symlink => match inline_plain_len(stat.len.0) {
                 Some(len) => len,
                 // Listing and removing must work whatever became of the target.
-                None => target_len().ok().and_then(|len| u64::try_from(len).ok()).unwrap_or(0),
+                None => target_text().map_or(0, |text| external_len(&text)),
             },
             _ => stat.len.0,
         };
@@ -160,14 +156,16 @@ impl Volume {
         atime: Option<TimeSpec>,
         mtime: Option<TimeSpec>,
     ) -> Result<(), FsError> {
-        let _: () = match node.place() {
-            Place::Root => self.root_pin.set_times(atime, mtime)?,
-            Place::Named { parent, name } => {
-                self.dir_of(&parent)?.set_times(&name, atime, mtime)?;
-            }
-            Place::Pinned(pinned) => pinned.set_times(atime, mtime)?,
-        };
-        Ok(())
+        node.file.between_envelopes(|| {
+            let _: () = match node.place() {
+                Place::Root => self.root_pin.set_times(atime, mtime)?,
+                Place::Named { parent, name } => {
+                    self.dir_of(&parent)?.set_times(&name, atime, mtime)?;
+                }
+                Place::Pinned(pinned) => pinned.set_times(atime, mtime)?,
+            };
+            Ok(())
+        })
     }
 
     /// Numbers of the lower filesystem.
@@ -187,6 +185,14 @@ impl Volume {
             frsize: small(lower.frsize),
             namelen: 255,
         })
+    }
+}
+
+/// Length of a symbolic link's target that lies in a file, by the text of the lower link.
+fn external_len(text: &[u8]) -> u64 {
+    match symlink::parse(text) {
+        Ok(LowerTarget::External { plain_len, .. }) => u64_of(plain_len),
+        Ok(LowerTarget::Inline(_)) | Err(_) => 0,
     }
 }
 

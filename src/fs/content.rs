@@ -3,17 +3,17 @@
 //! Knows nothing of headers, keys in the service, or locks; [`crate::fs::file`] brings those.
 
 use crate::format::layout::{
-    HEADER_LEN, PAYLOAD, block_of, block_start, last_block, page_at, payload_len, record_at,
-    record_len,
+    HEADER_LEN, PAYLOAD, block_of, block_start, is_legal, last_block, page_at, payload_len,
+    record_at, record_len,
 };
-use crate::format::record::{self, Position};
+use crate::format::record::{self, Position, RecordHead};
 use crate::fs::buffers::with_buffer;
 use crate::fs::gaps::Gaps;
 use crate::fs::header_io::OpenKeys;
 use crate::fs::{CorruptPart, FsError};
 use crate::lower::LowerFile;
 use crate::random::Random;
-use crate::units::{BlockNo, LowerOffset, PlainLen, PlainOffset};
+use crate::units::{BlockNo, LowerLen, LowerOffset, PlainLen, PlainOffset};
 
 /// How far a reader trusts the lower file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +144,7 @@ impl View<'_> {
     }
 
     /// Whether a record's length and flag are what its place in the file asks for.
-    fn check_head(&self, block: BlockNo, head: &record::RecordHead) -> Option<()> {
+    fn check_head(&self, block: BlockNo, head: &RecordHead) -> Option<()> {
         if self.trust == Trust::Lenient {
             return Some(());
         }
@@ -225,6 +225,29 @@ impl View<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Refuses a file that shows no plaintext and was not empty: one that was cut down to its header.
+///
+/// # Errors
+/// `FsError::Corrupt`, `FsError::Lower`.
+pub(super) fn check_empty(
+    file: &dyn LowerFile,
+    lower: LowerLen,
+    keys: &OpenKeys,
+) -> Result<(), FsError> {
+    if !is_legal(lower) {
+        return Err(FsError::Corrupt(CorruptPart::Length));
+    }
+    let block = BlockNo(0);
+    let mut page = [0; PAYLOAD];
+    let page = page.get_mut(..record_len(block)).unwrap_or_default();
+    let got = file.read_at(record_at(block), page)?;
+    let record = page.get(..got).unwrap_or_default();
+    match record::open(&keys.cipher, block, record, &mut []) {
+        Ok(RecordHead { len: 0, position: Position::Final }) => Ok(()),
+        Ok(_) | Err(_) => Err(FsError::Corrupt(CorruptPart::Block(block))),
     }
 }
 

@@ -172,12 +172,16 @@ impl Volume {
     }
 
     pub(super) fn readlink_of(&self, node: &Arc<Node>) -> Result<Vec<u8>, FsError> {
-        let text = match node.place() {
+        self.open_target(&self.target_text(node)?)
+    }
+
+    /// The text of the lower symbolic link.
+    pub(super) fn target_text(&self, node: &Arc<Node>) -> Result<Vec<u8>, FsError> {
+        Ok(match node.place() {
             Place::Root => return Err(FsError::Errno(libc::EINVAL)),
             Place::Named { parent, name } => self.dir_of(&parent)?.readlink(&name)?,
             Place::Pinned(pinned) => pinned.readlink()?,
-        };
-        self.open_target(&text)
+        })
     }
 
     /// Opens the text of a lower symbolic link.

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::format::ids::FileId;
 use crate::format::layout::{HEADER_LEN, plain_len};
 use crate::fs::FsError;
-use crate::fs::content::{Trust, View, u64_of, usize_of};
+use crate::fs::content::{Trust, View, check_empty, u64_of, usize_of};
 use crate::fs::data_keys::{DataKeys, FreshKey};
 use crate::fs::gaps::Gaps;
-use crate::fs::header_io::{HeaderState, OpenKeys};
+use crate::fs::header_io::{HeaderState, OpenKeys, keeping_mtime};
 use crate::fs::recover::is_header_missing;
 use crate::lower::{LowerFile, SyncScope};
 use crate::sync::{Mutex, Rank, RwLock};
@@ -215,12 +215,24 @@ impl FileNode {
             return Ok(());
         }
         let (state, keys) = HeaderState::load(env.file, env.data_keys)?;
+        let keys = OpenKeys::new(keys, env.data_keys.random());
         let mut content = self.content.write();
         if !matches!(content.stage, Stage::Unknown) {
             return Ok(());
         }
-        content.reset(Stage::Open(OpenKeys::new(keys, env.data_keys.random())));
-        content.size = plain_len(env.file.len()?);
+        // A rewrap, or a whole new content, may have come while the key service was asked. Then the
+        // caller asks again.
+        let (now, _) = HeaderState::peek(env.file, env.data_keys)?;
+        if now.envelope != state.envelope || now.prelude.file != state.prelude.file {
+            return Ok(());
+        }
+        let lower = env.file.len()?;
+        let size = plain_len(lower);
+        if size.0 == 0 && env.trust == Trust::Strict {
+            check_empty(env.file, lower, &keys)?;
+        }
+        content.reset(Stage::Open(keys));
+        content.size = size;
         content.sparse = state.envelope.sparse;
         *self.header.lock() = Some(state);
         self.grown();
@@ -255,6 +267,12 @@ impl FileNode {
         }
     }
 
+    /// Runs `work` while nobody writes an envelope, which would keep the mtime that it found.
+    pub fn between_envelopes<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _header = self.header.lock();
+        work()
+    }
+
     /// The envelope, if the header was read.
     pub fn envelope(&self) -> Option<(FileId, crate::format::envelope::Envelope)> {
         let header = self.header.lock();
@@ -268,12 +286,17 @@ impl FileNode {
     /// `FsError::Lower` if that fails; the keys stay then.
     pub fn drop_keys(&self, env: &FileEnv<'_>) -> Result<(), FsError> {
         self.tell_holes(env)?;
+        self.forget_keys();
+        Ok(())
+    }
+
+    /// Forgets the keys, unless there are holes that the envelope does not tell of.
+    pub fn forget_keys(&self) {
         let mut content = self.content.write();
         if matches!(content.stage, Stage::Open(_)) && content.gaps.is_empty() {
             content.reset(Stage::Unknown);
             *self.header.lock() = None;
         }
-        Ok(())
     }
 
     /// Whether the file has holes that its envelope does not tell of.
@@ -368,7 +391,7 @@ impl FileNode {
     /// `FsError::Key`, `FsError::Lower`.
     pub fn ensure_header(&self, env: &FileEnv<'_>) -> Result<(), FsError> {
         self.with_content_mut(env, |content, header, keys| match header.bytes {
-            Some(_) => content.write_empty(env, header, keys),
+            Some(_) => keeping_mtime(env.file, || content.write_empty(env, header, keys)),
             None => Ok(()),
         })
     }

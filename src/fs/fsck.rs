@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::format::layout::{block_count, is_legal, payload_len, plain_len};
+use crate::format::layout::{
+    PAYLOAD, block_count, block_of, block_start, is_legal, payload_len, plain_len,
+};
 use crate::format::name::{LowerEntry, TEMPORARY_PREFIX, classify};
 use crate::fs::nodes::Node;
 use crate::fs::recover_tree::names_in;
-use crate::fs::{CorruptPart, FsError, Volume};
+use crate::fs::{CorruptPart, FsError, SeekTo, Volume};
 use crate::lower::{LowerDir, LowerError, NodeKind};
 use crate::units::{BlockNo, PlainOffset};
 
@@ -60,15 +62,17 @@ impl Volume {
     ) -> Result<FsckReport, FsError> {
         let mut report = FsckReport::default();
         let mut waiting = vec![(Arc::clone(self.nodes.root()), String::new())];
+        let mut ended = false;
         while let Some((node, path)) = waiting.pop() {
-            report.directories += 1;
-            let flow = self.check_dir(&node, &path, depth, &mut report, &mut waiting, progress);
-            self.let_go(&node);
-            match flow {
-                Ok(ControlFlow::Continue(())) => {}
-                Ok(ControlFlow::Break(())) => break,
-                Err(error) => report.add(&path, &error),
+            if !ended {
+                report.directories += 1;
+                let flow = self.check_dir(&node, &path, depth, &mut report, &mut waiting, progress);
+                match flow {
+                    Ok(flow) => ended = flow.is_break(),
+                    Err(error) => report.add(&path, &error),
+                }
             }
+            self.let_go(&node);
         }
         Ok(report)
     }
@@ -145,12 +149,16 @@ impl Volume {
             if depth == FsckDepth::Quick {
                 return Ok(());
             }
-            for no in 0..block_count(size) {
-                let block = BlockNo(no);
-                let mut plain = [0; crate::format::layout::PAYLOAD];
+            let mut no = 0;
+            while no < block_count(size) {
+                let at = block_start(BlockNo(no));
+                // A file of terabytes may be one hole.
+                let data = node.file.seek(env, at.0, SeekTo::Data)?;
+                let block = block_of(PlainOffset(data)).0;
+                no = block.0 + 1;
+                let mut plain = [0; PAYLOAD];
                 let out = plain.get_mut(..payload_len(block)).unwrap_or_default();
-                let at: PlainOffset = crate::format::layout::block_start(block);
-                match node.file.read(env, at, out) {
+                match node.file.read(env, block_start(block), out) {
                     Ok(got) => report.bytes += u64::try_from(got).unwrap_or(0),
                     Err(error) => report.add(path, &error),
                 }

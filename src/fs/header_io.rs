@@ -130,7 +130,7 @@ impl HeaderState {
             .encode(&self.prelude, mac)
             .map_err(|_| FsError::Bug("envelope does not fit its slot"))?;
         let spare = self.slot.other();
-        file.write_keeping_mtime(spare.offset(), &bytes)?;
+        keeping_mtime(file, || Ok(file.write_at(spare.offset(), &bytes)?))?;
         *self = Self { prelude: self.prelude, envelope, slot: spare, synced: false };
         Ok(())
     }
@@ -148,6 +148,25 @@ impl HeaderState {
             .envelope
             .encode(&self.prelude, mac)
             .map_err(|_| FsError::Bug("envelope does not fit its slot"))?;
-        Ok(file.write_keeping_mtime(self.slot.other().offset(), &bytes)?)
+        keeping_mtime(file, || Ok(file.write_at(self.slot.other().offset(), &bytes)?))
     }
+}
+
+/// Runs `work`, which writes nothing that the user wrote, without a new mtime. No write or change of
+/// times by the user may go on meanwhile: the content lock, or the header lock, is held.
+///
+/// # Errors
+/// What `work` answers. A time that cannot be set, on a file of another owner, is left.
+pub fn keeping_mtime<T>(
+    file: &dyn LowerFile,
+    work: impl FnOnce() -> Result<T, FsError>,
+) -> Result<T, FsError> {
+    let before = file.mtime()?;
+    let done = work()?;
+    if let Some(mtime) = before
+        && let Err(error) = file.set_mtime(mtime)
+    {
+        tracing::debug!(%error, "keeping a file's mtime");
+    }
+    Ok(done)
 }

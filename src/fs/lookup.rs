@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 use std::sync::Arc;
 
 use crate::fs::names;
-use crate::fs::nodes::Node;
+use crate::fs::nodes::{Descriptors, Node};
 use crate::fs::{Attr, FsError, NodeId, Volume};
 use crate::lower::{LowerDir, LowerStat, NodeKind};
 use crate::name::{LowerName, PlainName};
@@ -47,12 +47,10 @@ impl Volume {
         let Some(node) = self.nodes.forget(node, count) else {
             return;
         };
-        if node.file.has_untold_holes()
-            && let Err(error) = self.with_file(&node, |env| node.file.tell_holes(env))
-        {
-            tracing::error!(node = node.id.0, %error, "marking a file sparse");
-        }
         self.open_nodes.forget(node.id);
+        // Whoever still works on the node may bring it back; nothing that it keeps is counted now.
+        self.drop_keys_of(&node);
+        node.set_descriptors(|open| *open = Descriptors::default());
     }
 
     /// Finds the node of a path inside the volume, and counts one lookup for it (not for the

@@ -9,7 +9,7 @@ use crate::format::layout::{
 use crate::format::record::{self, Position};
 use crate::fs::content::{u64_of, usize_of};
 use crate::fs::data_keys::DataKeys;
-use crate::fs::header_io::{HeaderState, OpenKeys};
+use crate::fs::header_io::{HeaderState, OpenKeys, keeping_mtime};
 use crate::fs::resize::cut;
 use crate::fs::{CorruptPart, FsError};
 use crate::lower::LowerFile;
@@ -48,6 +48,11 @@ enum Found {
 /// # Errors
 /// `FsError::Key` if the file cannot be opened now; `FsError::Corrupt` if its header is wrong.
 pub fn mend(file: &dyn LowerFile, data_keys: &DataKeys) -> Result<Mended, FsError> {
+    // Mending adds nothing to what was written, and when.
+    keeping_mtime(file, || mend_content(file, data_keys))
+}
+
+fn mend_content(file: &dyn LowerFile, data_keys: &DataKeys) -> Result<Mended, FsError> {
     let lower = file.len()?.0;
     if lower == 0 {
         return Ok(Mended::default());

@@ -117,16 +117,23 @@ impl Volume {
 
         let source = self.find_entry(&parent, name)?.ok_or(FsError::NotFound)?;
         let target = self.find_entry(&new_parent, new_name)?;
+        match (how, &target) {
+            (RenameHow::NoReplace, Some(_)) => return Err(FsError::Errno(libc::EEXIST)),
+            (RenameHow::Exchange, None) => return Err(FsError::NotFound),
+            _ => {}
+        }
+        if self.is_above(&source, &new_parent) {
+            return Err(FsError::Errno(libc::EINVAL));
+        }
+        if target.as_ref().is_some_and(|target| self.is_above(target, &parent)) {
+            let is_exchange = how == RenameHow::Exchange;
+            return Err(FsError::Errno(if is_exchange { libc::EINVAL } else { libc::ENOTEMPTY }));
+        }
         if target.as_ref().is_some_and(|target| target.stat.id == source.stat.id) {
-            return match how {
-                RenameHow::NoReplace => Err(FsError::Errno(libc::EEXIST)),
-                // Two names of one file: POSIX wants nothing done.
-                RenameHow::Replace | RenameHow::Exchange => Ok(()),
-            };
+            // Two names of one file: POSIX wants nothing done.
+            return Ok(());
         }
         match (how, target) {
-            (RenameHow::NoReplace, Some(_)) => Err(FsError::Errno(libc::EEXIST)),
-            (RenameHow::Exchange, None) => Err(FsError::NotFound),
             (RenameHow::Exchange, Some(target)) => {
                 source.dir.rename(
                     &source.name,
@@ -146,6 +153,20 @@ impl Volume {
                 Ok(())
             }
         }
+    }
+
+    /// Whether an entry is this directory, or one above it: a tree cannot be moved into itself. The
+    /// kernel does not even ask for that.
+    fn is_above(&self, found: &Found, below: &Arc<Node>) -> bool {
+        let above = self.nodes.id_of(found.stat.id.ino);
+        let mut at = found.is_dir().then(|| Arc::clone(below));
+        while let Some(node) = at {
+            if node.id == above {
+                return true;
+            }
+            at = node.parent();
+        }
+        false
     }
 
     /// Moves an entry to a name that is free, or held by `target`.

@@ -18,7 +18,7 @@ use crate::fs::names::Names;
 use crate::fs::nodes::{Node, NodeTable, Place};
 use crate::fs::rewrap_queue::RewrapQueue;
 use crate::fs::{CorruptPart, FsError, NodeId, RecoveryReport};
-use crate::lower::{Access, LockedFile, LowerDir, OsFile, Pinned, SyncScope};
+use crate::lower::{Access, LockedFile, LowerDir, NodeKind, OsFile, Pinned, SyncScope};
 use crate::name::LowerName;
 use crate::sync::{Mutex, Rank, RwLock};
 
@@ -45,6 +45,8 @@ pub struct Volume {
     /// Lower directory as it was named at opening, for people.
     pub(super) lower_path: PathBuf,
     pub(super) recovery: Option<RecoveryReport>,
+    /// Checkpoint of the recovery that could not look at every file, for want of keys.
+    pub(super) unmended_since: Option<(i64, u32)>,
     /// Held as long as the volume is open for writing.
     pub(super) lock: Mutex<Option<LockedFile>>,
 }
@@ -180,6 +182,9 @@ impl Volume {
 
     /// Forgets the keys of one file.
     pub(super) fn drop_keys_of(&self, node: &Arc<Node>) {
+        if !node.file.has_untold_holes() {
+            return node.file.forget_keys();
+        }
         let dropped = self.file_of(node).and_then(|file| {
             let data_keys = &self.data_keys;
             let env = FileEnv { file: &*file, data_keys, policy: 0, trust: self.trust };
@@ -210,9 +215,15 @@ impl Volume {
         if self.read_only {
             return Ok(());
         }
-        match node.check_dir() {
-            Ok(()) => self.dir_of(&node)?.sync()?,
-            Err(_) => self.with_file(&node, |env| node.file.sync(env, scope))?,
+        match node.kind {
+            NodeKind::Dir => self.dir_of(&node)?.sync()?,
+            NodeKind::File => self.with_file(&node, |env| node.file.sync(env, scope))?,
+            // Nothing lies behind their names.
+            NodeKind::Symlink
+            | NodeKind::Fifo
+            | NodeKind::Socket
+            | NodeKind::CharDevice
+            | NodeKind::BlockDevice => {}
         }
         self.make_reachable(&node)
     }

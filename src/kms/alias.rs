@@ -7,8 +7,8 @@ use crate::kms::check::Check;
 use crate::kms::page::PageSize;
 use crate::kms::policy::as_map;
 use crate::kms::ring::{Alias, KeyRing, NamedBy};
-use crate::kms::service::Draft;
 use crate::kms::state::Op;
+use crate::kms::view::Draft;
 use crate::kms::{
     AliasName, EncryptionContext, KeyId, KeyRef, Kms, KmsError, Page, PageRequest, Timestamp,
 };

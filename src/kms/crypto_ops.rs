@@ -1,19 +1,21 @@
-//! Encrypt, Decrypt, ReEncrypt, GenerateDataKey and GenerateRandom; and the filesystem's way to them.
+//! Encrypt, Decrypt, ReEncrypt, GenerateDataKey and GenerateRandom. The filesystem's way to them
+//! is in `filesystem`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use crate::kms::audit::{Params, UseParams};
 use crate::kms::blob::BlobHead;
 use crate::kms::check::{BLOB_LEN_MAX, Check, NUMBER_OF_BYTES_MAX, PLAINTEXT_LEN_MAX};
 use crate::kms::key::KmsKey;
 use crate::kms::ring::NamedBy;
-use crate::kms::service::{View, internal};
+use crate::kms::service::internal;
 use crate::kms::spec::{DataKeySpec, EncryptionAlgorithm, KeyUsage};
 use crate::kms::state::Op;
-use crate::kms::{
-    CiphertextBlob, DataKey, EncryptionContext, GeneratedKey, KeyArn, KeyDescription, KeyRef,
-    KeyService, Kms, KmsError, MaterialId, Wrapped,
-};
+use crate::kms::view::View;
+use crate::kms::{CiphertextBlob, EncryptionContext, KeyArn, KeyRef, Kms, KmsError, MaterialId};
 use crate::random::Random;
-use crate::secret::{Secret, SecretBytes};
+use crate::secret::SecretBytes;
 
 /// Request of `Encrypt`.
 #[derive(Debug)]
@@ -318,100 +320,15 @@ impl Kms {
     }
 }
 
-/// Calls as the filesystem's own principal, whoever the handle belongs to.
-impl KeyService for Kms {
-    fn generate_data_key(
-        &self,
-        key: &KeyRef,
-        context: &EncryptionContext,
-    ) -> Result<GeneratedKey, KmsError> {
-        self.ensure_filesystem_key(key)?;
-        let params = Params::Use(UseParams {
-            key: Some(key.as_str().to_owned()),
-            context: context.clone(),
-            detail: Some(("keySpec", DataKeySpec::Aes256.as_str())),
-            ..UseParams::default()
-        });
-        self.as_filesystem().using(Op::GenerateDataKey, params, |view| {
-            let key = admit_symmetric(view, key, context, None)?;
-            let random = &*view.kms.options.random;
-            let plain = DataKey(Secret::random(random));
-            let (blob, material) = seal(key, context, plain.0.expose(), random)?;
-            let wrapped = Wrapped { blob, key_arn: key.arn.clone(), material: Some(material) };
-            Ok(GeneratedKey { plain, wrapped })
-        })
-    }
-
-    fn decrypt(
-        &self,
-        key: &KeyRef,
-        blob: &CiphertextBlob,
-        context: &EncryptionContext,
-    ) -> Result<DataKey, KmsError> {
-        let params = Params::Use(UseParams {
-            key: Some(key.as_str().to_owned()),
-            context: context.clone(),
-            ..UseParams::default()
-        });
-        self.as_filesystem().using(Op::Decrypt, params, |view| {
-            let source = admit_blob(view, blob, Some(key), context, None)?;
-            let plain = open(&source, context)?;
-            let bytes = <&[u8; 32]>::try_from(plain.expose());
-            let bytes = bytes.map_err(|_| KmsError::InvalidCiphertext)?;
-            Ok(DataKey(Secret::fill_with(|out| out.copy_from_slice(bytes))))
-        })
-    }
-
-    fn re_encrypt(
-        &self,
-        blob: &CiphertextBlob,
-        key: &KeyRef,
-        context: &EncryptionContext,
-    ) -> Result<Wrapped, KmsError> {
-        let answer = Self::re_encrypt(
-            &self.as_filesystem(),
-            &ReEncrypt {
-                blob: blob.clone(),
-                source_key: None,
-                source_context: context.clone(),
-                source_algorithm: None,
-                destination_key: key.clone(),
-                destination_context: context.clone(),
-                destination_algorithm: None,
-                dry_run: false,
-            },
-        )?;
-        Ok(Wrapped { blob: answer.blob, key_arn: answer.key, material: Some(answer.material) })
-    }
-
-    fn describe_key(&self, key: &KeyRef) -> Result<KeyDescription, KmsError> {
-        self.ensure_filesystem_key(key)?;
-        // Asked at every open of a file: a look at the ring, and no call of the API that would be
-        // recorded.
-        let find = || {
-            let ring = self.core.ring();
-            ring.resolve(key.as_str(), NamedBy::Anything).map(|key| KeyDescription {
-                arn: key.arn.clone(),
-                state: key.state,
-                current_material: key.current_material().map(|material| material.id),
-            })
-        };
-        match find() {
-            Err(_) if self.refresh()? => find(),
-            outcome => outcome,
-        }
-    }
-}
-
 /// A blob, and the key and material that made it.
-struct Source<'a, 'b> {
-    key: &'a KmsKey,
+pub(crate) struct Source<'a, 'b> {
+    pub(crate) key: &'a KmsKey,
     head: BlobHead,
     sealed: &'b [u8],
 }
 
 /// Finds the key of a blob and checks everything but the blob's bytes.
-fn admit_blob<'a, 'b>(
+pub(crate) fn admit_blob<'a, 'b>(
     view: &mut View<'a>,
     blob: &'b CiphertextBlob,
     named: Option<&KeyRef>,
@@ -441,13 +358,16 @@ fn admit_blob<'a, 'b>(
     Ok(Source { key, head, sealed })
 }
 
-fn open(source: &Source<'_, '_>, context: &EncryptionContext) -> Result<SecretBytes, KmsError> {
+pub(crate) fn open(
+    source: &Source<'_, '_>,
+    context: &EncryptionContext,
+) -> Result<SecretBytes, KmsError> {
     let material = source.key.find_material(&source.head.material);
     let material = material.ok_or(KmsError::InvalidCiphertext)?;
     material.held.open(&source.head.additional_data(context), source.sealed)
 }
 
-fn admit_symmetric<'a>(
+pub(crate) fn admit_symmetric<'a>(
     view: &mut View<'a>,
     key: &KeyRef,
     context: &EncryptionContext,
@@ -482,7 +402,7 @@ fn check_symmetric(key: &KmsKey, algorithm: Option<EncryptionAlgorithm>) -> Resu
 }
 
 /// Seals under the current material.
-fn seal(
+pub(crate) fn seal(
     key: &KmsKey,
     context: &EncryptionContext,
     plain: &[u8],
@@ -510,4 +430,9 @@ fn algorithm_detail(
     algorithm: Option<EncryptionAlgorithm>,
 ) -> Option<(&'static str, &'static str)> {
     algorithm.map(|algorithm| ("encryptionAlgorithm", algorithm.as_str()))
+}
+
+/// The text of a secret that is the very answer to a call, for who sends it on: base64.
+pub fn answer_to_base64(secret: &SecretBytes) -> String {
+    STANDARD.encode(secret.expose())
 }

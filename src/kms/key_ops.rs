@@ -11,11 +11,11 @@ use crate::kms::key::{KeyMetadata, KmsKey, Material};
 use crate::kms::page::PageSize;
 use crate::kms::policy::{as_map, check_document, default_policy};
 use crate::kms::ring::NamedBy;
-use crate::kms::service::Draft;
 use crate::kms::spec::{KeyManager, KeySpec, KeyUsage, Origin, RotationType};
 use crate::kms::state::Op;
 use crate::kms::store::SoftMaterial;
 use crate::kms::tags::{TagParams, check_tags};
+use crate::kms::view::Draft;
 use crate::kms::{
     EncryptionContext, KeyArn, KeyId, KeyRef, KeyState, Kms, KmsError, Page, PageRequest, Tag,
 };

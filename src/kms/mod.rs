@@ -14,6 +14,7 @@ mod crypto_ops;
 mod db;
 mod deletion;
 mod error;
+mod filesystem;
 mod key;
 mod key_ops;
 mod key_service;
@@ -35,13 +36,14 @@ mod store;
 mod tags;
 mod time;
 mod types;
+mod view;
 
 pub use alias::{AliasEntry, ListAliases};
 pub use blob::BlobHead;
 pub use context::{ContextError, EncryptionContext};
 pub use crypto_ops::{
     DataKeyLen, Decrypt, Decrypted, Encrypt, Encrypted, GenerateDataKey, GeneratedDataKey,
-    ReEncrypt, ReEncrypted,
+    ReEncrypt, ReEncrypted, answer_to_base64,
 };
 pub use deletion::DeletionScheduled;
 pub use error::{KeyTrouble, KmsError};

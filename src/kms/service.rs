@@ -9,19 +9,16 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::kms::audit::{AuditConfig, AuditHead, AuditLog, Params, Record, VerifyKey};
+use crate::kms::audit::{AuditConfig, AuditHead, AuditLog, Params, Record, UseParams, VerifyKey};
 use crate::kms::db::{DbError, KeyDb, RowId, Rows, Snapshot, SqliteDb, Table};
-use crate::kms::key::KmsKey;
 use crate::kms::open::{AUDIT_NAME, DATABASE_NAME, create_database};
-use crate::kms::policy::authorize;
-use crate::kms::ring::{KeyChange, KeyRing, NamedBy};
+use crate::kms::ring::{KeyChange, KeyRing};
 use crate::kms::root::{RootKey, RootKeys};
 use crate::kms::rows::{META_AUDIT, META_DATABASE, decode_ring, difference, ring_mac};
 use crate::kms::slot::open_slots;
-use crate::kms::state::check_state;
+use crate::kms::view::{Draft, View};
 use crate::kms::{
-    Argon2Cost, EncryptionContext, KeyArn, KeyId, KeyRef, KeyService, KmsError, KmsOptions, Op,
-    OpenError, Principal, Timestamp, Unlock,
+    Argon2Cost, KeyService, KmsError, KmsOptions, Op, OpenError, Principal, Timestamp, Unlock,
 };
 use crate::sync::{Mutex, Rank, RwLock};
 
@@ -230,6 +227,16 @@ impl Kms {
         VerifyKey { seal: Arc::clone(&self.core.keys.audit), head }
     }
 
+    /// Records a call that was refused before it was a request: its input did not parse. Tells the
+    /// error to answer.
+    pub fn record_refusal(&self, op: Op, error: KmsError) -> KmsError {
+        let params = Params::Use(UseParams::default());
+        match self.using::<()>(op, params, |_| Err(error.clone())) {
+            Ok(()) => error,
+            Err(recorded) => recorded,
+        }
+    }
+
     /// A management operation: changes the ring.
     ///
     /// Re-reads what other processes changed, lets `edit` check and edit a copy, writes the audit
@@ -413,87 +420,4 @@ fn verify_ring(
 
 pub(crate) fn internal(error: impl std::fmt::Display) -> KmsError {
     KmsError::Internal { message: error.to_string() }
-}
-
-/// A copy of the ring that a change edits.
-pub(crate) struct Draft<'a> {
-    pub(crate) ring: KeyRing,
-    pub(crate) now: Timestamp,
-    pub(crate) kms: &'a Core,
-    pub(crate) op: Op,
-    pub(crate) principal: &'a Principal,
-    touched: [Option<KeyArn>; 2],
-}
-
-impl Draft<'_> {
-    /// The key that a request names by id or ARN, after every check: it exists, the caller may, and
-    /// its state allows it.
-    pub(crate) fn admit(&mut self, name: &KeyRef) -> Result<&mut KmsKey, KmsError> {
-        let key = Arc::clone(self.ring.resolve(name.as_str(), NamedBy::IdOrArn)?);
-        self.admit_id(&key.id)
-    }
-
-    /// The same for a key that is known to exist.
-    pub(crate) fn admit_id(&mut self, id: &KeyId) -> Result<&mut KmsKey, KmsError> {
-        let key = self.ring.keys.get(id).map(Arc::clone);
-        let key = key.ok_or_else(|| internal(format!("no key {id}")))?;
-        self.touch(key.arn.clone());
-        authorize(self.principal, self.op, &key, &EncryptionContext::new())?;
-        check_state(self.op, &key.arn, key.state)?;
-        self.ring.key_mut(id).ok_or_else(|| internal(format!("no key {id}")))
-    }
-
-    /// Notes a key for the audit record.
-    pub(crate) fn touch(&mut self, arn: KeyArn) {
-        touch(&mut self.touched, arn);
-    }
-}
-
-/// The ring as a use of a key sees it.
-pub(crate) struct View<'a> {
-    pub(crate) ring: &'a Arc<KeyRing>,
-    pub(crate) kms: &'a Core,
-    op: Op,
-    principal: &'a Principal,
-    touched: [Option<KeyArn>; 2],
-}
-
-impl<'a> View<'a> {
-    /// The key that a request names, after every check: it exists, the caller may, and its state
-    /// allows it.
-    pub(crate) fn admit(
-        &mut self,
-        name: &str,
-        by: NamedBy,
-        context: &EncryptionContext,
-    ) -> Result<&'a Arc<KmsKey>, KmsError> {
-        let key = self.ring.resolve(name, by)?;
-        self.admit_key(key, context)
-    }
-
-    /// Notes a key for the audit record.
-    pub(crate) fn touch(&mut self, arn: KeyArn) {
-        touch(&mut self.touched, arn);
-    }
-
-    /// The same for a key that is found.
-    pub(crate) fn admit_key(
-        &mut self,
-        key: &'a Arc<KmsKey>,
-        context: &EncryptionContext,
-    ) -> Result<&'a Arc<KmsKey>, KmsError> {
-        touch(&mut self.touched, key.arn.clone());
-        authorize(self.principal, self.op, key, context)?;
-        check_state(self.op, &key.arn, key.state)?;
-        Ok(key)
-    }
-}
-
-fn touch(touched: &mut [Option<KeyArn>; 2], arn: KeyArn) {
-    if touched.iter().flatten().any(|known| *known == arn) {
-        return;
-    }
-    if let Some(free) = touched.iter_mut().find(|slot| slot.is_none()) {
-        *free = Some(arn);
-    }
 }

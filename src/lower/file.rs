@@ -12,7 +12,7 @@ use crate::units::{LowerLen, LowerOffset};
 
 use super::attributes::{stat_at, timestamps};
 use super::types::{call, refused};
-use super::{LowerError, LowerFile, LowerStat, SyncScope, TimeSpec};
+use super::{LowerError, LowerFile, LowerStat, LowerTime, SyncScope, TimeSpec};
 
 /// An open regular file of the lower filesystem. Its position is never used, but by `next_data`.
 #[derive(Debug)]
@@ -84,14 +84,6 @@ impl LowerFile for OsFile {
         Ok(())
     }
 
-    fn write_keeping_mtime(&self, at: LowerOffset, data: &[u8]) -> Result<(), LowerError> {
-        let before = self.stat()?.mtime;
-        self.write_at(at, data)?;
-        // What had to be written is written; a time that cannot be put back is no reason to fail.
-        let _ = futimens(&self.0, &timestamps(None, Some(TimeSpec::At(before))));
-        Ok(())
-    }
-
     fn set_len(&self, len: LowerLen) -> Result<(), LowerError> {
         call("ftruncate", || ftruncate(&self.0, len.0))
     }
@@ -116,6 +108,15 @@ impl LowerFile for OsFile {
         call("lseek", || seek(&self.0, SeekFrom::Hole(at.0))).map(LowerOffset)
     }
 
+    fn mtime(&self) -> Result<Option<LowerTime>, LowerError> {
+        self.stat().map(|stat| Some(stat.mtime))
+    }
+
+    fn set_mtime(&self, mtime: LowerTime) -> Result<(), LowerError> {
+        let times = timestamps(None, Some(TimeSpec::At(mtime)));
+        call("futimens", || futimens(&self.0, &times))
+    }
+
     fn sync(&self, scope: SyncScope) -> Result<(), LowerError> {
         match scope {
             SyncScope::Data => call("fdatasync", || fdatasync(&self.0)),
@@ -134,8 +135,8 @@ fn advanced(op: &'static str, at: LowerOffset, done: usize) -> Result<u64, Lower
 
 #[cfg(test)]
 mod tests {
+    use super::super::Access;
     use super::super::test_dir::{ODD, TestDir, name};
-    use super::super::{Access, LowerTime};
     use super::*;
 
     fn file() -> OsFile {
@@ -195,14 +196,15 @@ mod tests {
     }
 
     #[test]
-    fn header_is_written_without_a_new_mtime() {
+    fn mtime_can_be_put_back() {
         let dir = TestDir::new();
         let file = dir.write_new(&name(ODD), b"12345", 0o640).unwrap();
         let then = LowerTime { secs: -7, nanos: 999_999_999 };
         dir.set_times(&name(ODD), None, Some(TimeSpec::At(then))).unwrap();
-        file.write_keeping_mtime(LowerOffset(1), b"xy").unwrap();
+        file.write_at(LowerOffset(1), b"xy").unwrap();
+        assert_ne!(file.mtime(), Ok(Some(then)));
+        file.set_mtime(then).unwrap();
         assert_eq!(file.stat().unwrap().mtime, then);
-        assert_eq!(dir.read_small(&name(ODD), 9), Ok(b"1xy45".to_vec()));
     }
 
     #[test]

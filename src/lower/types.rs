@@ -1,4 +1,4 @@
-//! What the lower filesystem looks like to the rest: one open file in seven verbs, and stat.
+//! What the lower filesystem looks like to the rest: one open file in few verbs, and stat.
 
 use std::fmt;
 use std::fmt::Debug;
@@ -67,14 +67,6 @@ pub trait LowerFile: Send + Sync + Debug {
     /// What pwrite answers.
     fn write_at(&self, at: LowerOffset, data: &[u8]) -> Result<(), LowerError>;
 
-    /// As [`Self::write_at`], and the time of the last change of content stays: for what is no content.
-    ///
-    /// # Errors
-    /// What statx and pwrite answer.
-    fn write_keeping_mtime(&self, at: LowerOffset, data: &[u8]) -> Result<(), LowerError> {
-        self.write_at(at, data)
-    }
-
     /// Sets the length; growing makes a hole.
     ///
     /// # Errors
@@ -113,6 +105,22 @@ pub trait LowerFile: Send + Sync + Debug {
             page += PAGE_LEN;
         }
         Ok(LowerOffset(page.min(end)))
+    }
+
+    /// Time of the last change of content; `None` where there are no times.
+    ///
+    /// # Errors
+    /// What statx answers.
+    fn mtime(&self) -> Result<Option<LowerTime>, LowerError> {
+        Ok(None)
+    }
+
+    /// Sets the time of the last change of content; nothing where there are no times.
+    ///
+    /// # Errors
+    /// What futimens answers.
+    fn set_mtime(&self, _mtime: LowerTime) -> Result<(), LowerError> {
+        Ok(())
     }
 
     /// Makes what was written durable.

@@ -21,6 +21,14 @@ impl LockedFile {
     }
 }
 
+impl Drop for LockedFile {
+    fn drop(&mut self) {
+        // Closing is not enough: between fork and exec a child holds a copy of every descriptor, and
+        // the lock with it. That it is not unlocked now, nobody can be told; it is at the last close.
+        let _ = flock(self.0.as_fd(), FlockOperation::Unlock);
+    }
+}
+
 impl LowerDir {
     /// Locks a file of this directory, which is made if it is missing; `None` if it is locked.
     ///
@@ -163,5 +171,16 @@ mod tests {
         assert!(dir.lock_exclusive(&name("lock")).unwrap().is_none());
         drop(first);
         assert!(dir.lock_exclusive(&name("lock")).unwrap().is_some());
+    }
+
+    #[test]
+    fn lock_goes_with_its_owner_although_a_child_holds_a_copy() {
+        let dir = TestDir::new();
+        let lock = dir.lock_exclusive(&name("lock")).unwrap().unwrap();
+        let copy = lock.file().as_fd().try_clone_to_owned().unwrap();
+        assert!(dir.lock_exclusive(&name("lock")).unwrap().is_none());
+        drop(lock);
+        assert!(dir.lock_exclusive(&name("lock")).unwrap().is_some());
+        drop(copy);
     }
 }

@@ -1,12 +1,11 @@
 //! Aliases.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::kms::{Kms, KmsError, ListAliases};
+use crate::kms::{Kms, ListAliases};
+use crate::wire::Answer;
 use crate::wire::input::Input;
 use crate::wire::output::{empty, page, time};
-
-type Answer = Result<Value, KmsError>;
 
 pub(super) fn create_alias(kms: &Kms, input: &Input<'_>) -> Answer {
     kms.create_alias(input.required_text("AliasName")?, &input.key("TargetKeyId")?)?;

@@ -4,13 +4,12 @@ use serde_json::{Value, json};
 
 use crate::kms::{
     CiphertextBlob, DataKeyLen, DataKeySpec, Decrypt, Encrypt, EncryptionAlgorithm,
-    GenerateDataKey, GeneratedDataKey, Kms, KmsError, ReEncrypt,
+    GenerateDataKey, GeneratedDataKey, Kms, ReEncrypt,
 };
 use crate::secret::SecretBytes;
-use crate::wire::input::{Input, required};
+use crate::wire::Answer;
+use crate::wire::input::{Input, InputError, required};
 use crate::wire::output::{blob, output, secret};
-
-type Answer = Result<Value, KmsError>;
 
 /// What all answers of symmetric keys name.
 const ALGORITHM: &str = EncryptionAlgorithm::SymmetricDefault.as_str();
@@ -81,24 +80,21 @@ pub(super) fn generate_data_key_sealed(kms: &Kms, input: &Input<'_>) -> Answer {
 pub(super) fn generate_random(kms: &Kms, input: &Input<'_>) -> Answer {
     refuse_recipient(input)?;
     if input.text("CustomKeyStoreId")?.is_some() {
-        return Err(KmsError::UnsupportedOperation {
-            message: "Custom key stores are not offered yet.".to_owned(),
-        });
+        return Err(InputError::unsupported("Custom key stores are not offered yet.").into());
     }
     let number = input.number("NumberOfBytes")?.ok_or_else(|| required("NumberOfBytes"))?;
     Ok(json!({"Plaintext": secret(&kms.generate_random(number)?)}))
 }
 
-fn data_key_request(input: &Input<'_>) -> Result<GenerateDataKey, KmsError> {
+fn data_key_request(input: &Input<'_>) -> Result<GenerateDataKey, InputError> {
     let key = input.key("KeyId")?;
     let spec = input.choice("KeySpec", DataKeySpec::ALL, DataKeySpec::as_str)?;
     let len = match (spec, input.number("NumberOfBytes")?) {
         (Some(spec), None) => DataKeyLen::Spec(spec),
         (None, Some(number)) => DataKeyLen::Bytes(number),
         (Some(_), Some(_)) | (None, None) => {
-            return Err(KmsError::Validation {
-                message: "Please specify either number of bytes or key spec.".to_owned(),
-            });
+            let message = "Please specify either number of bytes or key spec.";
+            return Err(InputError::validation(message.to_owned()));
         }
     };
     let context = input.context("EncryptionContext")?;
@@ -114,16 +110,14 @@ fn data_key(answer: &GeneratedDataKey) -> Value {
     }))
 }
 
-fn algorithm(input: &Input<'_>, name: &str) -> Result<Option<EncryptionAlgorithm>, KmsError> {
+fn algorithm(input: &Input<'_>, name: &str) -> Result<Option<EncryptionAlgorithm>, InputError> {
     input.choice(name, EncryptionAlgorithm::ALL, EncryptionAlgorithm::as_str)
 }
 
 /// `Recipient` asks for an answer sealed to an enclave: to ignore it would show the plaintext.
-fn refuse_recipient(input: &Input<'_>) -> Result<(), KmsError> {
+fn refuse_recipient(input: &Input<'_>) -> Result<(), InputError> {
     match input.has("Recipient") {
         false => Ok(()),
-        true => {
-            Err(KmsError::UnsupportedOperation { message: "Recipient is not offered.".to_owned() })
-        }
+        true => Err(InputError::unsupported("Recipient is not offered.")),
     }
 }

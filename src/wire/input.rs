@@ -6,15 +6,36 @@ use serde_json::{Map, Value};
 
 use crate::kms::{EncryptionContext, KeyRef, KmsError, PageRequest, Tag};
 
+/// An input that is no request.
+#[derive(Debug)]
+pub(super) struct InputError(pub(super) KmsError);
+
+impl InputError {
+    /// What the operation cannot be asked for.
+    pub(super) fn unsupported(what: &str) -> Self {
+        Self(KmsError::UnsupportedOperation { message: what.to_owned() })
+    }
+
+    /// A member that is not of its form, in AWS' words.
+    pub(super) fn validation(message: String) -> Self {
+        Self(KmsError::Validation { message })
+    }
+
+    /// A member of another type than the operation has.
+    fn serialization(message: String) -> Self {
+        Self(KmsError::Serialization { message })
+    }
+}
+
 /// An operation's input: a JSON object. Members that an operation does not have are ignored.
 #[derive(Debug)]
 pub(super) struct Input<'a>(&'a Map<String, Value>);
 
 impl<'a> Input<'a> {
     /// Takes the input as an object.
-    pub(super) fn new(value: &'a Value) -> Result<Self, KmsError> {
-        value.as_object().map(Self).ok_or_else(|| KmsError::Serialization {
-            message: "Start of structure or map found where not expected.".to_owned(),
+    pub(super) fn new(value: &'a Value) -> Result<Self, InputError> {
+        value.as_object().map(Self).ok_or_else(|| {
+            InputError::serialization("start of structure or map expected".to_owned())
         })
     }
 
@@ -29,7 +50,7 @@ impl<'a> Input<'a> {
     }
 
     /// A text.
-    pub(super) fn text(&self, name: &str) -> Result<Option<&'a str>, KmsError> {
+    pub(super) fn text(&self, name: &str) -> Result<Option<&'a str>, InputError> {
         match self.find(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -38,36 +59,43 @@ impl<'a> Input<'a> {
     }
 
     /// A text that must be there.
-    pub(super) fn required_text(&self, name: &str) -> Result<&'a str, KmsError> {
+    pub(super) fn required_text(&self, name: &str) -> Result<&'a str, InputError> {
         self.text(name)?.ok_or_else(|| required(name))
     }
 
     /// What names a key; must be there.
-    pub(super) fn key(&self, name: &str) -> Result<KeyRef, KmsError> {
+    pub(super) fn key(&self, name: &str) -> Result<KeyRef, InputError> {
         self.required_text(name).map(KeyRef::new)
     }
 
     /// What names a key.
-    pub(super) fn optional_key(&self, name: &str) -> Result<Option<KeyRef>, KmsError> {
+    pub(super) fn optional_key(&self, name: &str) -> Result<Option<KeyRef>, InputError> {
         Ok(self.text(name)?.map(KeyRef::new))
     }
 
-    /// A whole number that is not negative. A negative one is out of every range, as 0 is.
-    pub(super) fn number(&self, name: &str) -> Result<Option<u32>, KmsError> {
+    /// A whole number that is not negative: no operation has a member that may be.
+    pub(super) fn number(&self, name: &str) -> Result<Option<u32>, InputError> {
         match self.find(name) {
             None => Ok(None),
             Some(Value::Number(number)) => {
-                let number = number.as_i64().ok_or_else(|| KmsError::Serialization {
-                    message: format!("{number} cannot be converted to Integer"),
+                let whole = number.as_i64().ok_or_else(|| {
+                    InputError::serialization(format!("{number} cannot be converted to Integer"))
                 })?;
-                Ok(Some(u32::try_from(number.max(0)).unwrap_or(u32::MAX)))
+                if whole < 0 {
+                    return Err(InputError::validation(format!(
+                        "1 validation error detected: Value '{whole}' at '{}' failed to satisfy \
+                         constraint: Member must have value greater than or equal to 1",
+                        lower_camel(name)
+                    )));
+                }
+                Ok(Some(u32::try_from(whole).unwrap_or(u32::MAX)))
             }
             Some(other) => Err(wrong_type(other, "Integer")),
         }
     }
 
     /// A switch; off unless set.
-    pub(super) fn flag(&self, name: &str) -> Result<bool, KmsError> {
+    pub(super) fn flag(&self, name: &str) -> Result<bool, InputError> {
         match self.find(name) {
             None => Ok(false),
             Some(Value::Bool(flag)) => Ok(*flag),
@@ -76,16 +104,16 @@ impl<'a> Input<'a> {
     }
 
     /// Bytes in base64.
-    pub(super) fn blob(&self, name: &str) -> Result<Option<Vec<u8>>, KmsError> {
+    pub(super) fn blob(&self, name: &str) -> Result<Option<Vec<u8>>, InputError> {
         let Some(text) = self.text(name)? else { return Ok(None) };
-        let bytes = STANDARD.decode(text).map_err(|_| KmsError::Serialization {
-            message: format!("{} is not valid base64", lower_camel(name)),
+        let bytes = STANDARD.decode(text).map_err(|_| {
+            InputError::serialization(format!("{} is not valid base64", lower_camel(name)))
         })?;
         Ok(Some(bytes))
     }
 
     /// Bytes in base64 that must be there.
-    pub(super) fn required_blob(&self, name: &str) -> Result<Vec<u8>, KmsError> {
+    pub(super) fn required_blob(&self, name: &str) -> Result<Vec<u8>, InputError> {
         self.blob(name)?.ok_or_else(|| required(name))
     }
 
@@ -95,40 +123,38 @@ impl<'a> Input<'a> {
         name: &str,
         all: &'static [T],
         spelling: impl Fn(T) -> &'static str,
-    ) -> Result<Option<T>, KmsError> {
+    ) -> Result<Option<T>, InputError> {
         let Some(text) = self.text(name)? else { return Ok(None) };
         match all.iter().find(|value| spelling(**value) == text) {
             Some(value) => Ok(Some(*value)),
             None => {
                 let set: Vec<&str> = all.iter().map(|value| spelling(*value)).collect();
-                Err(KmsError::Validation {
-                    message: format!(
-                        "1 validation error detected: Value '{text}' at '{}' failed to satisfy \
-                         constraint: Member must satisfy enum value set: [{}]",
-                        lower_camel(name),
-                        set.join(", ")
-                    ),
-                })
+                Err(InputError::validation(format!(
+                    "1 validation error detected: Value '{text}' at '{}' failed to satisfy \
+                     constraint: Member must satisfy enum value set: [{}]",
+                    lower_camel(name),
+                    set.join(", ")
+                )))
             }
         }
     }
 
     /// An encryption context.
-    pub(super) fn context(&self, name: &str) -> Result<EncryptionContext, KmsError> {
+    pub(super) fn context(&self, name: &str) -> Result<EncryptionContext, InputError> {
         let mut context = EncryptionContext::new();
         let Some(value) = self.find(name) else { return Ok(context) };
         let map = value.as_object().ok_or_else(|| wrong_type(value, "Map"))?;
         for (key, value) in map {
             let text = value.as_str().ok_or_else(|| wrong_type(value, "String"))?;
-            context.insert(key, text).map_err(|error| KmsError::Validation {
-                message: format!("{}: {error}", lower_camel(name)),
+            context.insert(key, text).map_err(|error| {
+                InputError::validation(format!("{}: {error}", lower_camel(name)))
             })?;
         }
         Ok(context)
     }
 
     /// Tags.
-    pub(super) fn tags(&self, name: &str) -> Result<Option<Vec<Tag>>, KmsError> {
+    pub(super) fn tags(&self, name: &str) -> Result<Option<Vec<Tag>>, InputError> {
         let Some(list) = self.list(name)? else { return Ok(None) };
         let tags = list.iter().map(|tag| {
             let tag = Input::new(tag)?;
@@ -137,11 +163,11 @@ impl<'a> Input<'a> {
                 value: tag.required_text("TagValue")?.to_owned(),
             })
         });
-        tags.collect::<Result<_, KmsError>>().map(Some)
+        tags.collect::<Result<_, InputError>>().map(Some)
     }
 
     /// Texts.
-    pub(super) fn texts(&self, name: &str) -> Result<Option<Vec<String>>, KmsError> {
+    pub(super) fn texts(&self, name: &str) -> Result<Option<Vec<String>>, InputError> {
         let Some(list) = self.list(name)? else { return Ok(None) };
         let texts = list
             .iter()
@@ -149,7 +175,7 @@ impl<'a> Input<'a> {
         texts.collect::<Result<_, _>>().map(Some)
     }
 
-    fn list(&self, name: &str) -> Result<Option<&'a Vec<Value>>, KmsError> {
+    fn list(&self, name: &str) -> Result<Option<&'a Vec<Value>>, InputError> {
         match self.find(name) {
             None => Ok(None),
             Some(Value::Array(list)) => Ok(Some(list)),
@@ -158,24 +184,22 @@ impl<'a> Input<'a> {
     }
 
     /// `Limit` and `Marker`.
-    pub(super) fn page(&self) -> Result<PageRequest, KmsError> {
+    pub(super) fn page(&self) -> Result<PageRequest, InputError> {
         let marker = self.text("Marker")?.map(str::to_owned);
         Ok(PageRequest { limit: self.number("Limit")?, marker })
     }
 }
 
 /// The error for a member that must be there.
-pub(super) fn required(name: &str) -> KmsError {
-    KmsError::Validation {
-        message: format!(
-            "1 validation error detected: Value null at '{}' failed to satisfy constraint: Member \
-             must not be null",
-            lower_camel(name)
-        ),
-    }
+pub(super) fn required(name: &str) -> InputError {
+    InputError::validation(format!(
+        "1 validation error detected: Value null at '{}' failed to satisfy constraint: Member must \
+         not be null",
+        lower_camel(name)
+    ))
 }
 
-fn wrong_type(value: &Value, wanted: &str) -> KmsError {
+fn wrong_type(value: &Value, wanted: &str) -> InputError {
     let kind = match value {
         Value::Null => "NULL_VALUE",
         Value::Bool(true) => "TRUE_VALUE",
@@ -185,7 +209,7 @@ fn wrong_type(value: &Value, wanted: &str) -> KmsError {
         Value::Array(_) => "Start of list",
         Value::Object(_) => "Start of structure or map",
     };
-    KmsError::Serialization { message: format!("{kind} cannot be converted to {wanted}") }
+    InputError::serialization(format!("{kind} cannot be converted to {wanted}"))
 }
 
 /// A member's name as AWS' messages spell it.

@@ -2,26 +2,21 @@
 
 use serde_json::{Value, json};
 
-use crate::kms::{CreateKey, KeySpec, KeyUsage, Kms, KmsError, Origin, Tag};
-use crate::wire::input::{Input, required};
+use crate::kms::{CreateKey, KeySpec, KeyUsage, Kms, Origin, Tag};
+use crate::wire::Answer;
+use crate::wire::input::{Input, InputError, required};
 use crate::wire::output::{empty, metadata, output, page, time};
-
-type Answer = Result<Value, KmsError>;
 
 pub(super) fn create_key(kms: &Kms, input: &Input<'_>) -> Answer {
     let spec = input.choice("KeySpec", KeySpec::ALL, KeySpec::as_str)?;
     let old_spec = input.choice("CustomerMasterKeySpec", KeySpec::ALL, KeySpec::as_str)?;
     if spec.is_some() && old_spec.is_some() {
-        return Err(KmsError::Validation {
-            message: "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. \
-                      CustomerMasterKeySpec is deprecated."
-                .to_owned(),
-        });
+        let message = "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. \
+                       CustomerMasterKeySpec is deprecated.";
+        return Err(InputError::validation(message.to_owned()).into());
     }
     if input.text("CustomKeyStoreId")?.is_some() || input.text("XksKeyId")?.is_some() {
-        return Err(KmsError::UnsupportedOperation {
-            message: "Custom key stores are not offered yet.".to_owned(),
-        });
+        return Err(InputError::unsupported("Custom key stores are not offered yet.").into());
     }
     // Accepted and without effect until policies are evaluated.
     input.flag("BypassPolicyLockoutSafetyCheck")?;

@@ -11,7 +11,7 @@ mod rotation;
 use serde_json::{Value, json};
 
 use crate::kms::{Kms, KmsError, Op, Principal};
-use crate::wire::input::Input;
+use crate::wire::input::{Input, InputError};
 
 /// Carries out an operation for a principal.
 ///
@@ -23,48 +23,79 @@ pub fn call(
     operation: &str,
     input: &Value,
 ) -> Result<Value, KmsError> {
+    // The service's own acts are no operations of the API.
+    let Some(op) = Op::parse(operation).filter(|op| !op.is_own_act()) else {
+        return Err(KmsError::UnknownOperation { name: operation.to_owned() });
+    };
     let kms = kms.caller(principal.clone());
-    let input = Input::new(input)?;
-    let unknown = || KmsError::UnknownOperation { name: operation.to_owned() };
-    let Some(op) = Op::parse(operation) else { return Err(unknown()) };
+    dispatch(&kms, op, input).map_err(|failure| match failure {
+        Failure::Input(error) => kms.record_refusal(op, error),
+        Failure::Service(error) => error,
+    })
+}
+
+/// Why a call failed, and with that, who has recorded it.
+enum Failure {
+    /// The input is no request: the service has not seen the call.
+    Input(KmsError),
+    /// The service refused the request, and has recorded that.
+    Service(KmsError),
+}
+
+impl From<InputError> for Failure {
+    fn from(error: InputError) -> Self {
+        Self::Input(error.0)
+    }
+}
+
+impl From<KmsError> for Failure {
+    fn from(error: KmsError) -> Self {
+        Self::Service(error)
+    }
+}
+
+type Answer = Result<Value, Failure>;
+
+fn dispatch(kms: &Kms, op: Op, input: &Value) -> Answer {
+    let input = &Input::new(input)?;
     match op {
-        Op::CreateKey => keys::create_key(&kms, &input),
-        Op::DescribeKey => keys::describe_key(&kms, &input),
-        Op::ListKeys => keys::list_keys(&kms, &input),
-        Op::UpdateKeyDescription => keys::update_key_description(&kms, &input),
-        Op::EnableKey => keys::enable_key(&kms, &input),
-        Op::DisableKey => keys::disable_key(&kms, &input),
-        Op::ScheduleKeyDeletion => keys::schedule_key_deletion(&kms, &input),
-        Op::CancelKeyDeletion => keys::cancel_key_deletion(&kms, &input),
-        Op::TagResource => keys::tag_resource(&kms, &input),
-        Op::UntagResource => keys::untag_resource(&kms, &input),
-        Op::ListResourceTags => keys::list_resource_tags(&kms, &input),
-        Op::GetKeyPolicy => keys::get_key_policy(&kms, &input),
-        Op::PutKeyPolicy => keys::put_key_policy(&kms, &input),
-        Op::ListKeyPolicies => keys::list_key_policies(&kms, &input),
-        Op::CreateAlias => aliases::create_alias(&kms, &input),
-        Op::UpdateAlias => aliases::update_alias(&kms, &input),
-        Op::DeleteAlias => aliases::delete_alias(&kms, &input),
-        Op::ListAliases => aliases::list_aliases(&kms, &input),
-        Op::Encrypt => crypto::encrypt(&kms, &input),
-        Op::Decrypt => crypto::decrypt(&kms, &input),
-        Op::ReEncrypt => crypto::re_encrypt(&kms, &input),
-        Op::GenerateDataKey => crypto::generate_data_key(&kms, &input),
-        Op::GenerateDataKeyWithoutPlaintext => crypto::generate_data_key_sealed(&kms, &input),
-        Op::GenerateRandom => crypto::generate_random(&kms, &input),
-        Op::EnableKeyRotation => rotation::enable_key_rotation(&kms, &input),
-        Op::DisableKeyRotation => rotation::disable_key_rotation(&kms, &input),
-        Op::GetKeyRotationStatus => rotation::get_key_rotation_status(&kms, &input),
-        Op::RotateKeyOnDemand => rotation::rotate_key_on_demand(&kms, &input),
-        Op::ListKeyRotations => rotation::list_key_rotations(&kms, &input),
-        // The service's own acts are no operations of the API.
-        Op::DeleteKey | Op::DeletionDue | Op::RotateKey => Err(unknown()),
+        Op::CreateKey => keys::create_key(kms, input),
+        Op::DescribeKey => keys::describe_key(kms, input),
+        Op::ListKeys => keys::list_keys(kms, input),
+        Op::UpdateKeyDescription => keys::update_key_description(kms, input),
+        Op::EnableKey => keys::enable_key(kms, input),
+        Op::DisableKey => keys::disable_key(kms, input),
+        Op::ScheduleKeyDeletion => keys::schedule_key_deletion(kms, input),
+        Op::CancelKeyDeletion => keys::cancel_key_deletion(kms, input),
+        Op::TagResource => keys::tag_resource(kms, input),
+        Op::UntagResource => keys::untag_resource(kms, input),
+        Op::ListResourceTags => keys::list_resource_tags(kms, input),
+        Op::GetKeyPolicy => keys::get_key_policy(kms, input),
+        Op::PutKeyPolicy => keys::put_key_policy(kms, input),
+        Op::ListKeyPolicies => keys::list_key_policies(kms, input),
+        Op::CreateAlias => aliases::create_alias(kms, input),
+        Op::UpdateAlias => aliases::update_alias(kms, input),
+        Op::DeleteAlias => aliases::delete_alias(kms, input),
+        Op::ListAliases => aliases::list_aliases(kms, input),
+        Op::Encrypt => crypto::encrypt(kms, input),
+        Op::Decrypt => crypto::decrypt(kms, input),
+        Op::ReEncrypt => crypto::re_encrypt(kms, input),
+        Op::GenerateDataKey => crypto::generate_data_key(kms, input),
+        Op::GenerateDataKeyWithoutPlaintext => crypto::generate_data_key_sealed(kms, input),
+        Op::GenerateRandom => crypto::generate_random(kms, input),
+        Op::EnableKeyRotation => rotation::enable_key_rotation(kms, input),
+        Op::DisableKeyRotation => rotation::disable_key_rotation(kms, input),
+        Op::GetKeyRotationStatus => rotation::get_key_rotation_status(kms, input),
+        Op::RotateKeyOnDemand => rotation::rotate_key_on_demand(kms, input),
+        Op::ListKeyRotations => rotation::list_key_rotations(kms, input),
         Op::ConnectCustomKeyStore
         | Op::CreateCustomKeyStore
         | Op::CreateGrant
         | Op::Decapsulate
         | Op::DeleteCustomKeyStore
         | Op::DeleteImportedKeyMaterial
+        | Op::DeleteKey
+        | Op::DeletionDue
         | Op::DeriveSharedSecret
         | Op::DescribeCustomKeyStores
         | Op::DisconnectCustomKeyStore
@@ -81,13 +112,14 @@ pub fn call(
         | Op::ReplicateKey
         | Op::RetireGrant
         | Op::RevokeGrant
+        | Op::RotateKey
         | Op::Sign
         | Op::UpdateCustomKeyStore
         | Op::UpdatePrimaryRegion
         | Op::Verify
-        | Op::VerifyMac => Err(KmsError::UnsupportedOperation {
-            message: format!("{operation} is not offered yet."),
-        }),
+        | Op::VerifyMac => {
+            Err(InputError::unsupported(&format!("{} is not offered yet.", op.name())).into())
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Number, Value, json};
 
-use crate::kms::{EncryptionAlgorithm, KeyMetadata, KeySpec, Page, Timestamp};
+use crate::kms::{EncryptionAlgorithm, KeyMetadata, KeySpec, Page, Timestamp, answer_to_base64};
 use crate::secret::SecretBytes;
 
 /// Seconds since the epoch with a fraction.
@@ -24,7 +24,7 @@ pub(super) fn blob(bytes: &[u8]) -> Value {
 
 /// A secret that is the very answer, in base64.
 pub(super) fn secret(bytes: &SecretBytes) -> Value {
-    blob(bytes.expose())
+    Value::String(answer_to_base64(bytes))
 }
 
 /// An output; members that are null are left out.

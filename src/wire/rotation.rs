@@ -1,12 +1,11 @@
 //! Rotation.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::kms::{IncludeKeyMaterial, Kms, KmsError};
+use crate::kms::{IncludeKeyMaterial, Kms};
+use crate::wire::Answer;
 use crate::wire::input::Input;
 use crate::wire::output::{empty, output, page, time};
-
-type Answer = Result<Value, KmsError>;
 
 pub(super) fn enable_key_rotation(kms: &Kms, input: &Input<'_>) -> Answer {
     let period = input.number("RotationPeriodInDays")?;

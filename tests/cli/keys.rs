@@ -1,6 +1,6 @@
 //! `kmsfs kms`, and what becomes of files whose key is gone.
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, can_mount, wait_for};
 
 #[test]
 fn operations_answer_as_aws_kms_does() {
@@ -105,4 +105,28 @@ fn the_only_mount_is_meant_without_being_named() {
     sandbox.ok("mount --create lower2 mnt2 --keyfile key");
     let answer = sandbox.line("kms list-keys");
     answer.assert_refused(2, "more than one volume is mounted");
+}
+
+/// Law: a change by another process reaches a mount within a second or two.
+#[test]
+fn a_key_that_another_process_disables_closes_its_files() {
+    if !can_mount() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.ok("init lower --keyfile key --kms kms");
+    std::fs::create_dir(sandbox.path("mnt")).unwrap();
+    sandbox.ok("mount lower mnt --keyfile key");
+    let made = sandbox.json("kms --kms kms --keyfile key create-key");
+    let id = made["KeyMetadata"]["KeyId"].as_str().unwrap();
+    let line = format!("create-alias --alias-name alias/dir --target-key-id {id}");
+    sandbox.ok(&format!("kms --kms kms --keyfile key {line}"));
+    std::fs::create_dir(sandbox.path("mnt/dir")).unwrap();
+    sandbox.ok("policy set mnt/dir --key alias/dir");
+    sandbox.write("mnt/dir/file", "content");
+    assert_eq!(sandbox.read("mnt/dir/file").unwrap(), "content");
+    sandbox.ok(&format!("kms --kms kms --keyfile key disable-key --key-id {id}"));
+    wait_for("refusal", || sandbox.read("mnt/dir/file").is_err());
+    sandbox.ok(&format!("kms --kms kms --keyfile key enable-key --key-id {id}"));
+    wait_for("content", || sandbox.read("mnt/dir/file").is_ok_and(|text| text == "content"));
 }

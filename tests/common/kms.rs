@@ -1,11 +1,11 @@
 //! A KMS in a temporary directory under a clock that stands still until it is moved.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kmsfs::clock::ManualClock;
+use kmsfs::clock::{Clock, ManualClock};
 use kmsfs::kms::*;
 use kmsfs::secret::SecretBytes;
 use kmsfs::wire;
@@ -20,7 +20,7 @@ pub struct Bench {
 
 impl Bench {
     pub fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = place();
         let clock = Arc::new(ManualClock::at(1_700_000_000));
         let kms = Kms::create(dir.path(), &unlock(), Argon2Cost::TEST, options(&clock)).unwrap();
         Self { dir, clock, kms }
@@ -59,8 +59,19 @@ impl Bench {
     }
 }
 
+/// In memory where there is such a place: most tests are not about the disk.
+fn place() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
+    }
+}
+
 pub fn options(clock: &Arc<ManualClock>) -> KmsOptions {
-    KmsOptions { clock: Arc::clone(clock) as _, ..KmsOptions::default() }
+    let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
+    KmsOptions { clock, ..KmsOptions::default() }
 }
 
 pub fn passphrase(text: &str) -> Unlock {

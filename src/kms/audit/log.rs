@@ -77,6 +77,7 @@ struct Flags {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every message is the large one")]
 enum Message {
     /// A use: written with its batch.
     Later(Record),
@@ -370,7 +371,7 @@ impl Sink {
     }
 
     /// Moves a torn last line to a file of its own.
-    fn set_apart(&mut self, torn: &[u8], len: u64) -> io::Result<()> {
+    fn set_apart(&self, torn: &[u8], len: u64) -> io::Result<()> {
         let start = len - u64::try_from(torn.len()).unwrap_or(0);
         let mut name = self.config.path.clone().into_os_string();
         name.push(format!(".torn-{start}"));

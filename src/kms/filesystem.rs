@@ -1,0 +1,97 @@
+//! What the filesystem asks of the service: four questions, asked as the service
+//! `fs.kmsfs.internal` whoever the handle belongs to.
+
+use crate::kms::audit::{Params, UseParams};
+use crate::kms::crypto_ops::{admit_blob, admit_symmetric, open, seal};
+use crate::kms::ring::NamedBy;
+use crate::kms::spec::DataKeySpec;
+use crate::kms::state::Op;
+use crate::kms::{
+    CiphertextBlob, DataKey, EncryptionContext, GeneratedKey, KeyDescription, KeyRef, KeyService,
+    Kms, KmsError, ReEncrypt, Wrapped,
+};
+use crate::secret::Secret;
+
+impl KeyService for Kms {
+    fn generate_data_key(
+        &self,
+        key: &KeyRef,
+        context: &EncryptionContext,
+    ) -> Result<GeneratedKey, KmsError> {
+        self.ensure_filesystem_key(key)?;
+        let params = Params::Use(UseParams {
+            key: Some(key.as_str().to_owned()),
+            context: context.clone(),
+            detail: Some(("keySpec", DataKeySpec::Aes256.as_str())),
+            ..UseParams::default()
+        });
+        self.as_filesystem().using(Op::GenerateDataKey, params, |view| {
+            let key = admit_symmetric(view, key, context, None)?;
+            let random = &*view.kms.options.random;
+            let plain = DataKey(Secret::random(random));
+            let (blob, material) = seal(key, context, plain.0.expose(), random)?;
+            let wrapped = Wrapped { blob, key_arn: key.arn.clone(), material: Some(material) };
+            Ok(GeneratedKey { plain, wrapped })
+        })
+    }
+
+    fn decrypt(
+        &self,
+        key: &KeyRef,
+        blob: &CiphertextBlob,
+        context: &EncryptionContext,
+    ) -> Result<DataKey, KmsError> {
+        let params = Params::Use(UseParams {
+            key: Some(key.as_str().to_owned()),
+            context: context.clone(),
+            ..UseParams::default()
+        });
+        self.as_filesystem().using(Op::Decrypt, params, |view| {
+            let source = admit_blob(view, blob, Some(key), context, None)?;
+            let plain = open(&source, context)?;
+            let bytes = <&[u8; 32]>::try_from(plain.expose());
+            let bytes = bytes.map_err(|_| KmsError::InvalidCiphertext)?;
+            Ok(DataKey(Secret::fill_with(|out| out.copy_from_slice(bytes))))
+        })
+    }
+
+    fn re_encrypt(
+        &self,
+        blob: &CiphertextBlob,
+        key: &KeyRef,
+        context: &EncryptionContext,
+    ) -> Result<Wrapped, KmsError> {
+        let answer = Self::re_encrypt(
+            &self.as_filesystem(),
+            &ReEncrypt {
+                blob: blob.clone(),
+                source_key: None,
+                source_context: context.clone(),
+                source_algorithm: None,
+                destination_key: key.clone(),
+                destination_context: context.clone(),
+                destination_algorithm: None,
+                dry_run: false,
+            },
+        )?;
+        Ok(Wrapped { blob: answer.blob, key_arn: answer.key, material: Some(answer.material) })
+    }
+
+    fn describe_key(&self, key: &KeyRef) -> Result<KeyDescription, KmsError> {
+        self.ensure_filesystem_key(key)?;
+        // Asked at every open of a file: a look at the ring, and no call of the API that would be
+        // recorded.
+        let find = || {
+            let ring = self.core.ring();
+            ring.resolve(key.as_str(), NamedBy::Anything).map(|key| KeyDescription {
+                arn: key.arn.clone(),
+                state: key.state,
+                current_material: key.current_material().map(|material| material.id),
+            })
+        };
+        match find() {
+            Err(_) if self.refresh()? => find(),
+            outcome => outcome,
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Whole volumes on a real lower directory, without a mount: rotation, and tampering below.
+
+#[path = "volume/bench.rs"]
+mod bench;
+#[path = "volume/life.rs"]
+mod life;
+#[path = "volume/rotation.rs"]
+mod rotation;
+#[path = "volume/tamper.rs"]
+mod tamper;

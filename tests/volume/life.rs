@@ -1,0 +1,188 @@
+//! Opening and closing: locks, modes, wrong keys, wrong bytes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kmsfs::clock::SystemClock;
+use kmsfs::fs::{FsError, OpenOptions, SetAttr, Volume, WriteHow};
+use kmsfs::kms::{KeyState, KeyTrouble};
+use kmsfs::lower::SyncScope;
+use kmsfs::random::OsRandom;
+use kmsfs::testing::FaultKms;
+
+use crate::bench::{ALIAS, Bench, at, content, findings, read, write};
+
+/// Law: one opens a volume at a time, until it is closed or gone.
+#[test]
+fn second_opening_is_refused() {
+    let bench = Bench::new();
+    let volume = bench.open();
+    assert!(matches!(bench.try_open(false), Err(FsError::VolumeBusy)));
+    assert!(matches!(bench.try_open(true), Err(FsError::VolumeBusy)));
+    volume.shutdown().unwrap();
+    let second = bench.open();
+    assert!(matches!(bench.try_open(false), Err(FsError::VolumeBusy)));
+    drop(second);
+    drop(volume);
+    assert!(bench.open().status().recovery.is_some(), "the second one was not shut down");
+}
+
+/// Law: a read-only volume changes no byte of the lower directory.
+#[test]
+fn read_only_volume_changes_nothing() {
+    let bench = Bench::new();
+    let volume = bench.open();
+    write(&volume, "file", &content(1, 5000)).unwrap();
+    volume.shutdown().unwrap();
+    drop(volume);
+    bench.rotate();
+    let before = snapshot(bench.lower.path());
+    let volume = bench.try_open(true).unwrap();
+    assert_eq!(read(&volume, "file").unwrap(), content(1, 5000));
+    assert_eq!(write(&volume, "file", b"x"), Err(FsError::ReadOnly));
+    let node = volume.resolve(Path::new("file")).unwrap();
+    let set = SetAttr { size: Some(0), ..SetAttr::default() };
+    assert_eq!(volume.set_attr(node, &set).map(drop), Err(FsError::ReadOnly));
+    assert_eq!(volume.write(node, 9, b"x", WriteHow::Keep), Err(FsError::ReadOnly));
+    assert_eq!(volume.sync(node, SyncScope::All), Ok(()));
+    assert_eq!(volume.rewrap_volume_key(), Err(FsError::ReadOnly));
+    assert_eq!(volume.checkpoint(), Ok(()));
+    assert_eq!(volume.status().rewraps_waiting, 0);
+    assert_eq!(findings(&volume), Vec::<String>::new());
+    volume.shutdown().unwrap();
+    drop(volume);
+    assert!(snapshot(bench.lower.path()) == before, "a read-only volume wrote");
+}
+
+/// All lower files and what is in them.
+fn snapshot(dir: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => all.extend(snapshot(&path)),
+            false => all.push((path.clone(), std::fs::read(&path).unwrap())),
+        }
+    }
+    all.sort();
+    all
+}
+
+/// Law: another key service, or a closed one, is told apart from a broken volume.
+#[test]
+fn wrong_or_closed_key_service_is_a_clear_error() {
+    let bench = Bench::new();
+    let stranger = Arc::new(FaultKms::new(99, &[ALIAS]));
+    let options = OpenOptions { read_only: false };
+    let (random, clock) = (Arc::new(OsRandom), Arc::new(SystemClock));
+    match Volume::open(bench.lower.path(), stranger, random, clock, options) {
+        Err(FsError::Key(error)) => assert_eq!(error.trouble(), KeyTrouble::Missing),
+        other => panic!("{other:?}"),
+    }
+    let arn = bench.kms.arn_of(ALIAS);
+    for (state, trouble) in [
+        (KeyState::Disabled, KeyTrouble::Disabled),
+        (KeyState::PendingDeletion, KeyTrouble::Revoked),
+    ] {
+        bench.kms.set_state(&arn, state);
+        match bench.try_open(false) {
+            Err(FsError::Key(error)) => assert_eq!(error.trouble(), trouble),
+            other => panic!("{other:?}"),
+        }
+    }
+    bench.kms.set_state(&arn, KeyState::Enabled);
+    bench.open();
+    let empty = tempfile::tempdir().unwrap();
+    let (random, clock) = (Arc::new(OsRandom), Arc::new(SystemClock));
+    let kms = Arc::clone(&bench.kms);
+    let opened = Volume::open(empty.path(), kms, random, clock, options);
+    assert!(matches!(opened, Err(FsError::VolumeMissing)));
+}
+
+/// Law: no bit of the configuration can be flipped unseen.
+#[test]
+fn every_flipped_bit_of_the_configuration_is_found() {
+    let bench = Bench::new();
+    let path = bench.lower.path().join(".kmsfs/volume.toml");
+    let good = std::fs::read(&path).unwrap();
+    for at in 0..good.len() {
+        for bit in 0..8 {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << bit;
+            std::fs::write(&path, &bad).unwrap();
+            match bench.try_open(false) {
+                Err(FsError::VolumeConfig(_)) => {}
+                // The key that it names is not there.
+                Err(FsError::Key(error)) => {
+                    assert!(
+                        matches!(error.trouble(), KeyTrouble::Missing | KeyTrouble::Rejected),
+                        "bit {bit} of byte {at}: {error:?}"
+                    );
+                }
+                other => panic!("bit {bit} of byte {at}: {other:?}"),
+            }
+        }
+    }
+    for len in [0, 1, good.len() / 2, good.len() - 1] {
+        std::fs::write(&path, &good[..len]).unwrap();
+        assert!(matches!(bench.try_open(false), Err(FsError::VolumeConfig(_))), "{len} bytes");
+    }
+    std::fs::write(&path, &good).unwrap();
+    bench.open();
+}
+
+/// Law: a state file that is wrong, or gone, means that every file is looked at.
+#[test]
+fn wrong_state_counts_as_unclean() {
+    let bench = Bench::new();
+    let volume = bench.open();
+    write(&volume, "file", b"content").unwrap();
+    volume.shutdown().unwrap();
+    drop(volume);
+    let path = bench.lower.path().join(".kmsfs/state");
+    let good = std::fs::read(&path).unwrap();
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 0x10;
+        std::fs::write(&path, &bad).unwrap();
+        let volume = bench.open();
+        let recovery = volume.status().recovery.expect("a recovery");
+        assert_eq!((recovery.files_checked, recovery.files_mended), (1, 0), "byte {at}");
+        assert_eq!(read(&volume, "file").unwrap(), b"content");
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert!(bench.open().status().recovery.is_some());
+}
+
+/// Law: what a recovery could not mend, because its key was closed, is mended by a later one.
+#[test]
+fn files_under_a_closed_key_are_mended_later() {
+    let bench = Bench::new();
+    let volume = bench.open();
+    make_private(&volume);
+    write(&volume, "private/file", &content(3, 100)).unwrap();
+    at(&volume, "private/file", |node| volume.write(node, 30_000, b"end", WriteHow::Keep)).unwrap();
+    at(&volume, "private/file", |node| volume.sync(node, SyncScope::All)).unwrap();
+    // As a growth leaves it whose last page never reached the disk.
+    let lower = bench.lower_of(&volume, "private/file");
+    let len = std::fs::metadata(&lower).unwrap().len();
+    drop(volume);
+    let file = std::fs::File::options().write(true).open(&lower).unwrap();
+    file.set_len(len / 4096 * 4096 + 4096 + 77).unwrap();
+    let arn = bench.kms.arn_of(crate::bench::OTHER);
+    bench.kms.set_state(&arn, KeyState::Disabled);
+    let volume = bench.open();
+    assert_eq!(volume.status().recovery.unwrap().files_failed, 1);
+    volume.shutdown().unwrap();
+    drop(volume);
+    bench.kms.set_state(&arn, KeyState::Enabled);
+    let volume = bench.open();
+    let read = read(&volume, "private/file").unwrap();
+    assert_eq!((read.len(), &read[30_000..]), (30_003, &b"end"[..]));
+}
+
+fn make_private(volume: &Volume) {
+    crate::bench::make_dir(volume, "private");
+    let other = kmsfs::kms::AliasName::parse(crate::bench::OTHER).unwrap();
+    volume.set_policy(Path::new("private"), &other).unwrap();
+}
