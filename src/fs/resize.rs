@@ -229,7 +229,8 @@ impl Content {
         };
         let (block, size) = (BlockNo(0), PlainLen(0));
         let header = Some(bytes);
-        let change = Change { first: block, last: block, size, at: PlainOffset(0), data: &[], header };
+        let change =
+            Change { first: block, last: block, size, at: PlainOffset(0), data: &[], header };
         env.file.set_len(LowerLen(u64_of(PAGE_LEN)))?;
         self.view(env, keys).write(&change, env.data_keys.random()).inspect_err(|_| {
             if let Err(error) = env.file.set_len(LowerLen(0)) {

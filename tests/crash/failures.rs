@@ -59,7 +59,8 @@ impl LowerFile for FailingFile {
         for page in 0..pages {
             let from = LowerOffset(at.0 + u64::try_from(done).unwrap());
             let start = from.0 / 4096 * 4096;
-            let is_hole = self.inner.next_data(LowerOffset(start))?.is_none_or(|data| data.0 > start);
+            let is_hole =
+                self.inner.next_data(LowerOffset(start))?.is_none_or(|data| data.0 > start);
             if fails && page >= pages / 2 || is_full && is_hole {
                 return Err(Self::refused("pwrite"));
             }
@@ -68,7 +69,9 @@ impl LowerFile for FailingFile {
             done += len;
         }
         match done < data.len() {
-            true => self.inner.write_at(LowerOffset(at.0 + u64::try_from(done).unwrap()), &data[done..]),
+            true => {
+                self.inner.write_at(LowerOffset(at.0 + u64::try_from(done).unwrap()), &data[done..])
+            }
             false => Ok(()),
         }
     }
