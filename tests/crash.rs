@@ -1,6 +1,8 @@
 //! Power cuts at every primitive of every scripted history of one file: the laws K1 to K6 of
 //! docs/FORMAT.md, section 11.2.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "crash/failures.rs"]
 mod failures;
 #[path = "crash/laws.rs"]

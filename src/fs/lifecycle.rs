@@ -229,12 +229,13 @@ impl Volume {
     }
 
     fn store_checkpoint(&self, clean: bool) -> Result<(), FsError> {
+        // First: a hole that is made while others are told of must lie behind the checkpoint.
+        let now = self.clock.now();
         for node in self.open_nodes.with_keys() {
             if node.file.has_untold_holes() {
                 self.with_file(&node, |env| node.file.tell_holes(env))?;
             }
         }
-        let now = self.clock.now();
         self.root.sync_fs()?;
         self.store_state_at(clean, now)
     }

@@ -154,8 +154,8 @@ pub fn drawn_histories(count: usize, changes: &[Step]) -> Vec<Vec<Step>> {
     println!("KMSFS_CRASH_SEED={seed}");
     let random = SeededRandom::new(seed);
     let draw = |count: usize| {
-        usize::try_from(u64::from_le_bytes(random_array(&random as &dyn Random)) >> 1).unwrap()
-            % count
+        let random: &dyn Random = &random;
+        usize::from(u16::from_le_bytes(random_array(random))) % count
     };
     (0..count)
         .map(|_| {

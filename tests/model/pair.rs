@@ -198,7 +198,7 @@ impl Pair {
     }
 
     /// The volume has counted a lookup.
-    fn reached(&mut self, ino: Ino, attr: &Attr) {
+    pub fn reached(&mut self, ino: Ino, attr: &Attr) {
         *self.lookups.entry(attr.node).or_default() += 1;
         self.nodes.insert(ino, attr.node);
     }
@@ -518,7 +518,7 @@ impl Pair {
         same(&failed, &0).map_err(|text| format!("recovery: {text} failed"))
     }
 
-    fn rewrap_tree(&mut self) -> Check {
+    fn rewrap_tree(&self) -> Check {
         let before = tree::content_digests(&self.lower_path());
         let mut go_on = |_: &_| ControlFlow::Continue(());
         let report = self.volume().rewrap_tree(&[], &RewrapOptions::default(), &mut go_on);
@@ -544,8 +544,11 @@ fn open(lower: &std::path::Path, kms: &Arc<FaultKms>, seed: u64) -> Volume {
     Volume::open(lower, service, random, Arc::new(SystemClock), options).unwrap()
 }
 
-/// A directory in memory if there is one that takes extended attributes: syncs are free there.
+/// A directory on the filesystem of `KMSFS_MODEL_DIR`; without it, in memory: syncs are free there.
 fn memory_dir() -> tempfile::TempDir {
+    if let Some(dir) = std::env::var_os("KMSFS_MODEL_DIR") {
+        return tempfile::tempdir_in(dir).unwrap();
+    }
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
