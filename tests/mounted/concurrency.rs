@@ -93,7 +93,7 @@ fn threads_that_write_cut_and_grow_agree_in_the_end() {
                 let path = &path;
                 scope.spawn(move || {
                     let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
-                    for round in 0..60 {
+                    for round in 0..32 {
                         let at = (thread * 7919 + round * 1013) % 50_000;
                         match (thread + round) % 4 {
                             0 => file.set_len(at).unwrap(),

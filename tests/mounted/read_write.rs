@@ -52,20 +52,24 @@ fn overwrite_at_every_edge_leaves_all_other_bytes() {
 #[test]
 fn write_behind_the_end_leaves_zeros_between() {
     MountedVolume::both(|volume| {
-        for (no, (old, at)) in
-            [(0, 10_000), (100, 200), (100, 2512), (2512, 6560), (3000, 50_001), (6560, 1 << 20)]
-                .into_iter()
-                .enumerate()
-        {
-            let path = volume.path(format!("f{no}"));
-            write(&path, pattern(3, old));
-            OpenOptions::new().write(true).open(&path).unwrap().write_all_at(b"end", at).unwrap();
+        let cases =
+            [(0, 10_000), (100, 200), (100, 2512), (2512, 6560), (3000, 50_001), (6560, 1 << 20)];
+        let wanted = |old: usize, at: u64| {
             let mut wanted = pattern(3, old);
             wanted.resize(at as usize, 0);
             wanted.extend_from_slice(b"end");
-            assert!(read(&path) == wanted, "{old} {at}");
-            volume.remount();
-            assert!(read(&path) == wanted, "{old} {at} after a remount");
+            wanted
+        };
+        for (old, at) in cases {
+            let path = volume.path(format!("{old}-{at}"));
+            write(&path, pattern(3, old));
+            OpenOptions::new().write(true).open(&path).unwrap().write_all_at(b"end", at).unwrap();
+            assert!(read(&path) == wanted(old, at), "{old} {at}");
+        }
+        volume.remount();
+        for (old, at) in cases {
+            let path = volume.path(format!("{old}-{at}"));
+            assert!(read(&path) == wanted(old, at), "{old} {at} after a remount");
         }
     });
 }
