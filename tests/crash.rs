@@ -124,7 +124,8 @@ fn long_histories_survive_every_power_cut() {
     ] {
         crashes.check(scripted);
     }
-    for history in world::drawn_histories(60, &changes()) {
+    let count = std::env::var("KMSFS_CRASH_HISTORIES").ok().and_then(|text| text.parse().ok());
+    for history in world::drawn_histories(count.unwrap_or(300), &changes()) {
         crashes.check(&history);
     }
     crashes.report("long histories");

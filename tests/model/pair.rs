@@ -34,6 +34,7 @@ pub struct Pair {
     kms: Arc<FaultKms>,
     keys: [KeyArn; 2],
     lower: tempfile::TempDir,
+    openings: u64,
     /// Node numbers that were looked up, and how often.
     lookups: BTreeMap<NodeId, u64>,
     /// The node of an inode of the model.
@@ -63,6 +64,7 @@ impl Pair {
             kms,
             keys,
             lower,
+            openings: 0,
             lookups: BTreeMap::new(),
             nodes: HashMap::from([(ROOT, NodeId::ROOT)]),
             counts_dirs,
@@ -508,10 +510,11 @@ impl Pair {
         self.lookups.clear();
         self.nodes = HashMap::from([(ROOT, NodeId::ROOT)]);
         self.model.drop_nameless();
-        let seed = u64::try_from(self.model.entries().len()).unwrap();
+        // Never the same again: what is random must not repeat.
+        self.openings += 1;
         // The old one first: it holds the lock.
         self.volume = None;
-        self.volume = Some(open(self.lower.path(), &self.kms, seed));
+        self.volume = Some(open(self.lower.path(), &self.kms, self.openings));
         let recovery = self.volume().status().recovery;
         same(&recovery.is_some(), &is_killed).map_err(|text| format!("recovery: {text}"))?;
         let failed = recovery.map_or(0, |recovery| recovery.files_failed);
