@@ -38,6 +38,8 @@ mod read_only;
 mod read_write;
 #[path = "mounted/rename.rs"]
 mod rename;
+#[path = "mounted/rotation_live.rs"]
+mod rotation_live;
 #[path = "mounted/special.rs"]
 mod special;
 #[path = "mounted/times.rs"]
