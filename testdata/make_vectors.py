@@ -323,6 +323,7 @@ def files():
         ("the last block is a hole", [sparse0, pages[1], hole], 20, None, bad_block, 2),
         ("blocks 1 and 2 swapped", [p4[0], p4[2], p4[1], p4[3]], 5, None, "BadTag", 1),
         ("cut at a page's end", pages[:2], PAYLOAD, None, bad_block, 1),
+        ("cut down to its header", pages[:1], 0, None, bad_block, 0),
         ("one byte shorter", pages, 19, None, bad_block, 2),
         ("one byte longer", pages, 21, None, bad_block, 2),
         ("grown by a page of zeros", [*pages, hole], 1, None, bad_block, 2),

@@ -164,7 +164,7 @@ impl Draw {
             }
             32 => Call::GetXattr { path, name },
             33 => Call::RemoveXattr { path, name },
-            34 => self.of(&[Call::Stat { path: path.clone() }, Call::List { path: path.clone() }]),
+            34 => self.of(&[Call::Stat { path: path.clone() }, Call::List { path: path }]),
             _ => Call::Sync { path },
         }
     }
@@ -248,7 +248,7 @@ impl Call {
                 return Ok(format!("{len}"));
             }
             Self::RemoveXattr { path, name } => rustix::fs::lremovexattr(at(path), *name)?,
-            Self::Stat { path } => return Ok(describe(&at(path))?),
+            Self::Stat { path } => return describe(&at(path)),
             Self::List { path } => {
                 let mut names = Vec::new();
                 for entry in fs::read_dir(at(path))? {

@@ -57,7 +57,7 @@ impl Seen {
                             *value = Value::from("$next");
                         }
                         (_, Value::String(text)) => {
-                            *value = Value::from(self.generalise_text(text))
+                            *value = Value::from(self.generalise_text(text));
                         }
                         _ => self.generalise(value),
                     }

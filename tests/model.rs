@@ -2,6 +2,8 @@
 //! result or the same errno, and afterwards the trees are equal. Rotation, rewrap, recovery and
 //! dropped caches are ordinary operations among the others: they must be invisible.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "model/pair.rs"]
 mod pair;
 #[path = "model/tree.rs"]

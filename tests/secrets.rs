@@ -194,7 +194,7 @@ fn live(lower: &Path, random: &Arc<RecordingRandom>) -> String {
     print(serde_json::to_string(&volume.status()).unwrap());
     let status = volume.file_status(Path::new(FILE_NAME)).unwrap();
     print(serde_json::to_string(&status).unwrap());
-    let lower_file = lower.join(status.lower_name.clone().unwrap());
+    let lower_file = lower.join(status.lower_name.unwrap());
     let usage = volume.usage(&mut |_| ControlFlow::Continue(())).unwrap();
     print(serde_json::to_string(&usage).unwrap());
     volume.shutdown().unwrap();

@@ -1,5 +1,7 @@
 //! Whole volumes on a real lower directory, without a mount: rotation, and tampering below.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "volume/bench.rs"]
 mod bench;
 #[path = "volume/life.rs"]

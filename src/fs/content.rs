@@ -55,7 +55,7 @@ impl View<'_> {
         let (last, _) = block_of(PlainOffset(at.0 + end - 1));
         let from = record_at(first);
         let behind = page_at(BlockNo(last.0 + 1));
-        if self.lies_in_hole(first, behind)? {
+        if self.lies_in_hole(first, last)? {
             out.fill(0);
             return Ok(());
         }
@@ -81,12 +81,13 @@ impl View<'_> {
         })
     }
 
-    /// Whether all pages from a block on are a hole that need not be read to be known. Asked of sparse
-    /// files only.
-    fn lies_in_hole(&self, first: BlockNo, behind: LowerOffset) -> Result<bool, FsError> {
-        if first.0 == 0 || !self.sparse {
+    /// Whether all pages of these blocks are a hole that need not be read to be known. Asked of sparse
+    /// files only, and not of a file's last block, which must not be one.
+    fn lies_in_hole(&self, first: BlockNo, last: BlockNo) -> Result<bool, FsError> {
+        if first.0 == 0 || !self.sparse || last_block(self.size) == Some(last) {
             return Ok(false);
         }
+        let behind = page_at(BlockNo(last.0 + 1));
         Ok(self.file.next_data(page_at(first))?.is_none_or(|data| data >= behind))
     }
 
@@ -143,7 +144,7 @@ impl View<'_> {
     }
 
     /// Whether a record's length and flag are what its place in the file asks for.
-    fn check_head(&self, block: BlockNo, head: &record::RecordHead) -> Option<()> {
+    fn check_head(&self, block: BlockNo, head: &RecordHead) -> Option<()> {
         if self.trust == Trust::Lenient {
             return Some(());
         }

@@ -88,6 +88,9 @@ impl Volume {
     ) -> Result<ControlFlow<()>, FsError> {
         let dir = self.dir_of(node)?;
         let names = self.names_of(node)?;
+        if let Err(error) = self.check_xattrs(node) {
+            report.add(path, &error);
+        }
         for lower in names_in(&dir)? {
             let path = format!("{path}/{lower}");
             match names.open(&dir, lower.as_bytes()) {
@@ -116,7 +119,13 @@ impl Volume {
                 }
                 NodeKind::File => {
                     report.files += 1;
+                    let found = report.findings.len();
                     self.check_file(&child, depth, &path, report);
+                    if report.findings.len() == found
+                        && let Err(error) = self.check_xattrs(&child)
+                    {
+                        report.add(&path, &error);
+                    }
                     self.let_go(&child);
                 }
                 NodeKind::Symlink => {

@@ -180,12 +180,15 @@ impl Volume {
             dirty: AtomicBool::new(false),
             lower_path: lower.to_path_buf(),
             recovery: None,
+            unmended_since: None,
             lock: lock_slot(lock),
         };
         if !options.read_only {
             if !state.clean {
                 let since = (state.checkpoint_secs, state.checkpoint_nanos);
-                opened.recovery = Some(opened.recover(since)?);
+                let report = opened.recover(since)?;
+                opened.unmended_since = (report.files_postponed > 0).then_some(since);
+                opened.recovery = Some(report);
                 opened.root.sync_fs()?;
             }
             opened.store_state(false)?;
@@ -226,12 +229,13 @@ impl Volume {
     }
 
     fn store_checkpoint(&self, clean: bool) -> Result<(), FsError> {
+        // First: a hole that is made while others are told of must lie behind the checkpoint.
+        let now = self.clock.now();
         for node in self.open_nodes.with_keys() {
             if node.file.has_untold_holes() {
                 self.with_file(&node, |env| node.file.tell_holes(env))?;
             }
         }
-        let now = self.clock.now();
         self.root.sync_fs()?;
         self.store_state_at(clean, now)
     }
@@ -241,7 +245,9 @@ impl Volume {
     }
 
     fn store_state_at(&self, clean: bool, at: SystemTime) -> Result<(), FsError> {
-        let (checkpoint_secs, checkpoint_nanos) = since_epoch(at);
+        // What could not be mended must be looked at again.
+        let (checkpoint_secs, checkpoint_nanos) = self.unmended_since.unwrap_or(since_epoch(at));
+        let clean = clean && self.unmended_since.is_none();
         let state = VolumeState { clean, checkpoint_secs, checkpoint_nanos };
         let bytes = state.encode(&self.keys.checkpoint);
         store(&self.own, STATE_NAME, &bytes, self.data_keys.random())

@@ -1,6 +1,6 @@
 //! The filesystem core: names, headers, content, rotation. Knows nothing of FUSE.
 //!
-//! [`Volume`] is the whole surface. Its operations stand by subject: [`mod@lookup`] and `readdir`,
+//! [`Volume`] is the whole surface. Its operations stand by subject: `lookup` and `readdir`,
 //! `create`, `remove`, `attrs`, `xattrs`, `io`; what concerns one file's content and header stands in
 //! `file`, `content`, `resize`, `holes`, `header_io`, `rewrap` and `recover`, which know no names and
 //! run on any [`crate::lower::LowerFile`].

@@ -26,6 +26,9 @@ pub struct RecoveryReport {
     pub files_mended: u64,
     /// Files that could not be looked at, or hold blocks that do not open.
     pub files_failed: u64,
+    /// Of these, not looked at, for want of a key or of the lower filesystem. The next opening looks
+    /// again, at everything that this one looked at.
+    pub files_postponed: u64,
     /// Half-made directories and files that were removed.
     pub leftovers_removed: u64,
     /// Lower path and what was done, for the first of them.
@@ -37,9 +40,22 @@ impl Volume {
     pub(super) fn recover(&self, since: (i64, u32)) -> Result<RecoveryReport, FsError> {
         let mut report = RecoveryReport::default();
         let since = LowerTime { secs: since.0.saturating_sub(SLACK_SECS), nanos: since.1 };
-        let mut waiting = vec![(Arc::clone(&self.root), String::new())];
-        while let Some((dir, path)) = waiting.pop() {
-            self.recover_dir(&dir, &path, since, &mut report, &mut waiting)?;
+        // Directories are opened when their turn comes: a broad tree must not take all descriptors.
+        let mut waiting: Vec<(Arc<LowerDir>, LowerName, String)> = Vec::new();
+        self.recover_dir(&self.root, "", since, &mut report, &mut waiting)?;
+        while let Some((parent, name, path)) = waiting.pop() {
+            let looked = parent.open_dir(&name).map_err(FsError::from).and_then(|dir| {
+                self.recover_dir(&Arc::new(dir), &path, since, &mut report, &mut waiting)
+            });
+            if let Err(error) = looked {
+                note(&mut report, &path, &Err(error));
+            }
+        }
+        for name in names_in(&self.own)? {
+            if name.as_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
+                self.remove_leftover(&self.own, &name);
+                report.leftovers_removed += 1;
+            }
         }
         tracing::info!(
             checked = report.files_checked,
@@ -56,7 +72,7 @@ impl Volume {
         path: &str,
         since: LowerTime,
         report: &mut RecoveryReport,
-        waiting: &mut Vec<(Arc<LowerDir>, String)>,
+        waiting: &mut Vec<(Arc<LowerDir>, LowerName, String)>,
     ) -> Result<(), FsError> {
         for name in names_in(dir)? {
             let path = format!("{path}/{name}");
@@ -68,15 +84,17 @@ impl Volume {
             if classify(name.as_bytes()) == LowerEntry::Own {
                 continue;
             }
-            let stat = dir.stat(&name)?;
-            match stat.kind {
-                NodeKind::Dir => waiting.push((Arc::new(dir.open_dir(&name)?), path)),
-                NodeKind::File if stat.ctime >= since => {
-                    report.files_checked += 1;
-                    let file = dir.open_file(&name, Access::ReadWrite)?;
-                    note(report, &path, &mend(&file, &self.data_keys));
+            match dir.stat(&name) {
+                Ok(stat) if stat.kind == NodeKind::Dir => {
+                    waiting.push((Arc::clone(dir), name, path));
                 }
-                _ => {}
+                Ok(stat) if stat.kind == NodeKind::File && stat.ctime >= since => {
+                    report.files_checked += 1;
+                    let file = dir.open_file(&name, Access::ReadWrite).map_err(FsError::from);
+                    note(report, &path, &file.and_then(|file| mend(&file, &self.data_keys)));
+                }
+                Ok(_) => {}
+                Err(error) => note(report, &path, &Err(error.into())),
             }
         }
         Ok(())
@@ -125,6 +143,7 @@ fn note(report: &mut RecoveryReport, path: &str, mended: &Result<Mended, FsError
         Ok(_) => return,
         Err(error) => {
             report.files_failed += 1;
+            report.files_postponed += u64::from(!matches!(error, FsError::Corrupt(_)));
             format!("{path}: {error}")
         }
     };

@@ -8,8 +8,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::format::layout::{
-    PAGE_LEN, PAYLOAD, PLAIN_LEN_MAX, block_of, block_start, last_block, lower_len, page_at,
-    payload_len, record_at, record_len,
+    PAGE_LEN, PAYLOAD, PLAIN_LEN_MAX, block_of, block_start, last_block, len_in_block, lower_len,
+    page_at, payload_len, record_at, record_len,
 };
 use crate::fs::FsError;
 use crate::fs::content::{Change, Trust, View, u64_of, usize_of};
@@ -224,17 +224,22 @@ impl Content {
         header: &Header,
         keys: &OpenKeys,
     ) -> Result<(), FsError> {
-        if let Some(bytes) = &header.bytes {
-            env.file.set_len(LowerLen(u64_of(PAGE_LEN)))?;
-            env.file.write_at(LowerOffset(0), bytes)?;
-        }
-        self.seal_empty_tail(env, keys)?;
-        self.gaps.clear();
-        self.size = PlainLen(0);
-        Ok(())
+        let Some(bytes) = &header.bytes else {
+            return self.shrink(env, keys, PlainLen(0));
+        };
+        let (block, size) = (BlockNo(0), PlainLen(0));
+        let header = Some(bytes);
+        let change =
+            Change { first: block, last: block, size, at: PlainOffset(0), data: &[], header };
+        env.file.set_len(LowerLen(u64_of(PAGE_LEN)))?;
+        self.view(env, keys).write(&change, env.data_keys.random()).inspect_err(|_| {
+            if let Err(error) = env.file.set_len(LowerLen(0)) {
+                tracing::error!(%error, "putting a file back after a failed header");
+            }
+        })
     }
 
-    /// Cuts the file down to `size`, more than nothing.
+    /// Cuts the file down to `size`; to nothing, its header stays.
     fn shrink(
         &mut self,
         env: &FileEnv<'_>,
@@ -243,23 +248,32 @@ impl Content {
     ) -> Result<(), FsError> {
         if size == self.size {
             // Sets the times, as a truncate to the same length has to.
-            return Ok(env.file.set_len(lower_len(size))?);
+            return Ok(env.file.set_len(kept_len(size))?);
         }
-        let last = last_block(size).ok_or(FsError::Bug("shrinking to nothing"))?;
+        let last = last_block(size).unwrap_or(BlockNo(0));
         let start = block_start(last);
-        let mut kept = [0; PAYLOAD];
-        let len = usize_of(size.0 - start.0)?;
-        let kept = kept.get_mut(..len).unwrap_or_default();
+        let mut old = [0; PAYLOAD];
+        let old = old.get_mut(..len_in_block(self.size, last)).unwrap_or_default();
         let view = self.view(env, keys);
-        view.read(start, kept)?;
-        let change = Change { first: last, last, size, at: start, data: kept, header: None };
-        view.write(&change, env.data_keys.random())?;
-        if self.sparse {
-            // This block may be a hole on disk. Were the length cut before it is none, a recovery
-            // would take it for a growth that never reached the disk.
-            env.file.sync(SyncScope::Data)?;
+        view.read(start, old)?;
+        let data = old.get(..usize_of(size.0 - start.0)?).unwrap_or_default();
+        let change = Change { first: last, last, size, at: start, data, header: None };
+        let random = env.data_keys.random();
+        let sealed = view.write(&change, random).and_then(|()| {
+            if self.sparse {
+                // This block may be a hole on disk. Were the length cut before it is none, a
+                // recovery would take it for a growth that never reached the disk.
+                env.file.sync(SyncScope::Data)?;
+            }
+            cut(env.file, size)
+        });
+        if let Err(error) = sealed {
+            let change = Change { size: self.size, data: old, ..change };
+            if let Err(error) = view.write(&change, random) {
+                tracing::error!(%error, "putting a block back after a failed shrink");
+            }
+            return Err(error);
         }
-        cut(env.file, size)?;
         self.gaps.remove(last, BlockNo(u64::MAX));
         self.size = size;
         Ok(())
@@ -321,16 +335,22 @@ impl Content {
     }
 }
 
+/// Lower length of a file that has a header.
+fn kept_len(size: PlainLen) -> LowerLen {
+    if size.0 == 0 { LowerLen(u64_of(PAGE_LEN)) } else { lower_len(size) }
+}
+
 /// Sets the lower length to that of a shorter plaintext. At a page's end first: what is left of the
 /// page behind the last record must not stay, for a later growth may make a hole of it.
 ///
 /// # Errors
-/// `FsError::Lower`.
+/// `FsError::Lower`; nothing was cut then.
 pub(super) fn cut(file: &dyn LowerFile, size: PlainLen) -> Result<(), FsError> {
-    let len = lower_len(size);
+    let len = kept_len(size);
     let page_len = u64_of(PAGE_LEN);
     file.set_len(LowerLen(len.0 / page_len * page_len))?;
-    Ok(file.set_len(len)?)
+    // What was cut off is gone, so that there is no way back: asked once more, should it fail.
+    Ok(file.set_len(len).or_else(|_| file.set_len(len))?)
 }
 
 /// Frees whole pages, or fills them with zeros where the lower filesystem cannot.

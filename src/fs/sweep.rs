@@ -129,6 +129,11 @@ impl Volume {
             }
             self.let_go(&start);
         }
+        if sweep.report.rewrapped > 0 {
+            // A file that was truncated meanwhile, and not synced, could come back after a power cut
+            // under material that nobody needs any more.
+            self.root.sync_fs()?;
+        }
         let _ = progress(&sweep.report);
         Ok(sweep.report)
     }

@@ -45,6 +45,8 @@ pub struct Volume {
     /// Lower directory as it was named at opening, for people.
     pub(super) lower_path: PathBuf,
     pub(super) recovery: Option<RecoveryReport>,
+    /// Checkpoint of the recovery that could not look at every file, for want of keys.
+    pub(super) unmended_since: Option<(i64, u32)>,
     /// Held as long as the volume is open for writing.
     pub(super) lock: Mutex<Option<LockedFile>>,
 }

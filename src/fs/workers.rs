@@ -14,6 +14,9 @@ const CHECKPOINT_SECS: u64 = 30;
 /// How long a thread may take to see that it has to stop.
 const PATIENCE: Duration = Duration::from_millis(200);
 
+/// What a thread does until it is told to stop.
+type Task = fn(&Volume, &AtomicBool);
+
 /// The threads of a volume. Dropping stops and joins them.
 #[derive(Debug)]
 pub struct Workers {
@@ -29,8 +32,7 @@ impl Workers {
     pub fn start(volume: &Arc<Volume>) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut workers = Self { stop: Arc::clone(&stop), threads: Vec::new() };
-        let tasks: [(&str, fn(&Volume, &AtomicBool)); 2] =
-            [("rewrap", rewrap), ("checkpoint", checkpoint)];
+        let tasks: [(&str, Task); 2] = [("rewrap", rewrap), ("checkpoint", checkpoint)];
         for (name, work) in tasks {
             let (volume, stop) = (Arc::clone(volume), Arc::clone(&stop));
             let thread = std::thread::Builder::new()

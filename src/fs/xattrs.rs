@@ -141,6 +141,28 @@ impl Volume {
         }
     }
 
+    /// Whether every sealed attribute of a node opens.
+    ///
+    /// # Errors
+    /// `FsError::Corrupt` for the first that does not; `FsError::Key`, `FsError::Lower`.
+    pub(super) fn check_xattrs(&self, node: &Arc<Node>) -> Result<(), FsError> {
+        let corrupt = || FsError::Corrupt(CorruptPart::Xattr);
+        let names = match self.lower_xattrs(node) {
+            Err(FsError::Lower(LowerError { errno: libc::EOPNOTSUPP, .. })) => return Ok(()),
+            names => names?,
+        };
+        for lower in names.iter().filter(|lower| is_ours(lower)) {
+            let stored = self.load_xattr(node, lower)?;
+            let name =
+                open_name(&self.keys.xattr_names, lower, Some(&stored)).map_err(|_| corrupt())?;
+            let sealed_name = seal_name(&self.keys.xattr_names, &name);
+            self.with_xattr_key(node, |owner, key| {
+                open_value(key, owner, &sealed_name, &stored).map(drop).map_err(|_| corrupt())
+            })?;
+        }
+        Ok(())
+    }
+
     /// Runs `work` with the id that values are bound to and the key that seals them: those of the
     /// file, or of the directory.
     fn with_xattr_key<T>(

@@ -135,8 +135,8 @@ fn advanced(op: &'static str, at: LowerOffset, done: usize) -> Result<u64, Lower
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_dir::{ODD, TestDir, name};
     use super::super::Access;
+    use super::super::test_dir::{ODD, TestDir, name};
     use super::*;
 
     fn file() -> OsFile {

@@ -107,14 +107,12 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        let mounts = self.line("status --json").stdout;
-        let mounts: Value = serde_json::from_str(&mounts).unwrap_or_default();
-        for mount in mounts["mounts"].as_array().into_iter().flatten() {
-            let at = mount["mount_point"].as_str().unwrap_or_default();
-            // Root sees the mounts of others, too.
-            if Path::new(at).starts_with(self.path("")) {
-                self.run(&["umount", "--lazy", at]);
-            }
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let own = self.path("");
+        let points = table.lines().filter_map(|line| line.split(' ').nth(4));
+        // Dead mounts as well, which only the kernel knows.
+        for at in points.filter(|at| Path::new(at).starts_with(&own)) {
+            self.run(&["umount", "--lazy", at]);
         }
     }
 }

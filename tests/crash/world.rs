@@ -6,7 +6,7 @@ use kmsfs::format::{KeyPolicyEntry, VolumeId};
 use kmsfs::fs::{DataKeys, EmptyHeader, FileEnv, FileNode, FsError, Rewrapped, Trust};
 use kmsfs::lower::{LowerFile, SyncScope};
 use kmsfs::random::{Random, SeededRandom, random_array};
-use kmsfs::testing::{CrashFile, FaultKms};
+use kmsfs::testing::FaultKms;
 use kmsfs::units::{PlainLen, PlainOffset};
 
 /// One step of a history.
@@ -103,7 +103,7 @@ impl World {
         step: Step,
         no: usize,
         node: &FileNode,
-        file: &CrashFile,
+        file: &dyn LowerFile,
     ) -> Result<(), FsError> {
         let env = self.env(file, Trust::Strict);
         let size = node.size(&env)?.0;
@@ -154,8 +154,8 @@ pub fn drawn_histories(count: usize, changes: &[Step]) -> Vec<Vec<Step>> {
     println!("KMSFS_CRASH_SEED={seed}");
     let random = SeededRandom::new(seed);
     let draw = |count: usize| {
-        usize::try_from(u64::from_le_bytes(random_array(&random as &dyn Random)) >> 1).unwrap()
-            % count
+        let random: &dyn Random = &random;
+        usize::from(u16::from_le_bytes(random_array(random))) % count
     };
     (0..count)
         .map(|_| {

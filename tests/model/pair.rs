@@ -34,6 +34,7 @@ pub struct Pair {
     kms: Arc<FaultKms>,
     keys: [KeyArn; 2],
     lower: tempfile::TempDir,
+    openings: u64,
     /// Node numbers that were looked up, and how often.
     lookups: BTreeMap<NodeId, u64>,
     /// The node of an inode of the model.
@@ -63,6 +64,7 @@ impl Pair {
             kms,
             keys,
             lower,
+            openings: 0,
             lookups: BTreeMap::new(),
             nodes: HashMap::from([(ROOT, NodeId::ROOT)]),
             counts_dirs,
@@ -198,7 +200,7 @@ impl Pair {
     }
 
     /// The volume has counted a lookup.
-    fn reached(&mut self, ino: Ino, attr: &Attr) {
+    pub fn reached(&mut self, ino: Ino, attr: &Attr) {
         *self.lookups.entry(attr.node).or_default() += 1;
         self.nodes.insert(ino, attr.node);
     }
@@ -508,17 +510,18 @@ impl Pair {
         self.lookups.clear();
         self.nodes = HashMap::from([(ROOT, NodeId::ROOT)]);
         self.model.drop_nameless();
-        let seed = u64::try_from(self.model.entries().len()).unwrap();
+        // Never the same again: what is random must not repeat.
+        self.openings += 1;
         // The old one first: it holds the lock.
         self.volume = None;
-        self.volume = Some(open(self.lower.path(), &self.kms, seed));
+        self.volume = Some(open(self.lower.path(), &self.kms, self.openings));
         let recovery = self.volume().status().recovery;
         same(&recovery.is_some(), &is_killed).map_err(|text| format!("recovery: {text}"))?;
         let failed = recovery.map_or(0, |recovery| recovery.files_failed);
         same(&failed, &0).map_err(|text| format!("recovery: {text} failed"))
     }
 
-    fn rewrap_tree(&mut self) -> Check {
+    fn rewrap_tree(&self) -> Check {
         let before = tree::content_digests(&self.lower_path());
         let mut go_on = |_: &_| ControlFlow::Continue(());
         let report = self.volume().rewrap_tree(&[], &RewrapOptions::default(), &mut go_on);
@@ -544,8 +547,11 @@ fn open(lower: &std::path::Path, kms: &Arc<FaultKms>, seed: u64) -> Volume {
     Volume::open(lower, service, random, Arc::new(SystemClock), options).unwrap()
 }
 
-/// A directory in memory if there is one that takes extended attributes: syncs are free there.
+/// A directory on the filesystem of `KMSFS_MODEL_DIR`; without it, in memory: syncs are free there.
 fn memory_dir() -> tempfile::TempDir {
+    if let Some(dir) = std::env::var_os("KMSFS_MODEL_DIR") {
+        return tempfile::tempdir_in(dir).unwrap();
+    }
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 

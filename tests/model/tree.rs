@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use kmsfs::crypto::sha256;
 use kmsfs::format::layout::is_legal;
-use kmsfs::fs::{FsError, FsckDepth, NodeId, SeekTo, Volume};
+use kmsfs::fs::{Attr, FsError, FsckDepth, NodeId, SeekTo, Volume};
 use kmsfs::lower::NodeKind;
 use kmsfs::testing::model::{Body, Ino, ROOT};
 use kmsfs::units::LowerLen;
@@ -79,10 +79,30 @@ pub fn same_entries(pair: &mut Pair, dir: Ino, at_once: usize) -> Check {
     let expected = pair.model.read_dir(dir).map_err(|e| e.to_string())?.clone();
     let names = |keys: Vec<&Vec<u8>>| keys.into_iter().cloned().collect::<BTreeSet<_>>();
     same(&names(found.keys().collect()), &names(expected.keys().collect()))?;
+    same_entries_plus(pair, node, &expected)?;
     for (name, ino) in expected {
         let node = pair.node(ino)?;
         let kind = pair.model.find(ino).ok_or("an inode is gone")?.kind();
         same(&found.get(&name), &Some(&(node, kind)))?;
+    }
+    Ok(())
+}
+
+/// The listing with attributes shows the same, and counts lookups.
+fn same_entries_plus(pair: &mut Pair, node: NodeId, expected: &BTreeMap<Vec<u8>, Ino>) -> Check {
+    let mut seen = Vec::new();
+    let walked = pair.volume().read_dir_plus(node, 0, &mut |entry, attr| {
+        seen.extend(attr.map(|attr| (entry.name.clone(), entry.node, *attr)));
+        ControlFlow::Continue(())
+    });
+    walked.map_err(|error| error.to_string())?;
+    same(&seen.len(), &expected.len())?;
+    for (name, node, attr) in seen {
+        let ino = *expected.get(&name).ok_or("an entry that is not there")?;
+        pair.reached(ino, &attr);
+        // Looking at a long link reads the lower one.
+        let now = pair.volume().attr(node).map(|now| Attr { atime: attr.atime, ..now });
+        same(&(attr.node, now), &(node, Ok(attr)))?;
     }
     Ok(())
 }

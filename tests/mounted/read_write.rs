@@ -108,7 +108,7 @@ fn files_opened_for_one_thing_refuse_the_other() {
 fn file_without_any_permission_is_written_by_who_made_it() {
     MountedVolume::both(|volume| {
         let path = volume.path("f");
-        let file = OpenOptions::new().write(true).create_new(true).mode(0).open(&path).unwrap();
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o0).open(&path).unwrap();
         file.write_all_at(&pattern(0, 9000), 0).unwrap();
         drop(file);
         assert!(read(&path) == pattern(0, 9000));

@@ -11,7 +11,6 @@ use kmsfs::fs::{
     Caller, FsError, FsckDepth, FsckReport, NewVolume, NodeId, OpenOptions, RewrapOptions,
     RewrapReport, Usage, Volume, WriteHow,
 };
-use kmsfs::lower::LowerTime;
 use kmsfs::name::PlainName;
 use kmsfs::random::{OsRandom, SeededRandom};
 use kmsfs::testing::FaultKms;
@@ -154,10 +153,6 @@ pub fn names(volume: &Volume, path: &str) -> Vec<String> {
     names.retain(|name| name != "." && name != "..");
     names.sort();
     names
-}
-
-pub fn mtime(volume: &Volume, path: &str) -> LowerTime {
-    at(volume, path, |node| volume.attr(node)).unwrap().mtime
 }
 
 pub fn rewrap(volume: &Volume, options: &RewrapOptions) -> RewrapReport {

@@ -181,6 +181,46 @@ fn files_under_a_closed_key_are_mended_later() {
     assert_eq!((read.len(), &read[30_000..]), (30_003, &b"end"[..]));
 }
 
+/// Law: no number of files takes all memory or descriptors, and none of them loses a hole for that.
+#[test]
+fn more_files_than_keys_are_held_at_once() {
+    const FILES: u64 = 4300;
+    let bench = Bench::new();
+    let volume = bench.open();
+    let caller = kmsfs::fs::Caller { uid: 0, gid: 0, pid: 0 };
+    let mut nodes = Vec::new();
+    for no in 0..FILES {
+        let name = crate::bench::plain(&format!("{no}"));
+        let mode = 0o100_644;
+        let made = volume.mknod(kmsfs::fs::NodeId::ROOT, &name, mode, 0, 0, caller).unwrap();
+        volume.write(made.node, 20_000 + no, b"behind a gap", WriteHow::Keep).unwrap();
+        nodes.push(made.node);
+    }
+    let status = volume.status();
+    assert_eq!((status.nodes, status.data_keys), (4301, 4096));
+    let check = |volume: &Volume, node, no| {
+        let mut out = Vec::new();
+        assert_eq!(volume.read(node, 5000, 100_000, &mut out), Ok(15_012 + no));
+        assert!(out[..15_000 + no].iter().all(|byte| *byte == 0));
+        assert_eq!(&out[15_000 + no..15_012 + no], b"behind a gap");
+    };
+    for (no, node) in nodes.iter().enumerate() {
+        check(&volume, *node, no);
+        volume.forget(*node, 1);
+    }
+    assert_eq!((volume.status().nodes, volume.status().data_keys), (1, 0));
+    volume.shutdown().unwrap();
+    drop(volume);
+    let volume = bench.open();
+    for no in 0..usize::try_from(FILES).unwrap() {
+        at(&volume, &format!("{no}"), |node| {
+            check(&volume, node, no);
+            Ok(())
+        })
+        .unwrap();
+    }
+}
+
 fn make_private(volume: &Volume) {
     crate::bench::make_dir(volume, "private");
     let other = kmsfs::kms::AliasName::parse(crate::bench::OTHER).unwrap();

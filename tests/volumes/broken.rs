@@ -99,6 +99,7 @@ const DAMAGES: &[Damage] = &[
     ("sparse file cut at a hole", |root, p| {
         change(&root.join(p.get("/holes/far")), |b| b.truncate(3 * 4096 + 4048));
     }),
+    ("cut down to the first page", |root, p| change(&root.join(p.get(FILE)), |b| b.truncate(4096))),
     ("cut inside the header", |root, p| change(&root.join(p.get(FILE)), |b| b.truncate(1000))),
     ("marker changed", |root, p| {
         change(&root.join(p.get("/names/deep/deep")).join(".kmsfs.dir"), |b| b[33] ^= 1);

@@ -5,11 +5,12 @@ use std::fs;
 use std::path::Path;
 
 use kmsfs::fs::{CorruptPart, FsError, Volume, WriteHow};
+use kmsfs::kms::{KeyRef, Kms, KmsOptions};
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 use tempfile::TempDir;
 
-use crate::garden::frozen::{open, unpack};
-use crate::garden::{Kind, Tree, read_volume};
+use crate::garden::frozen::{open, unlock, unpack};
+use crate::garden::{ALIAS, Garden, Kind, Tree, read_volume};
 use crate::volumes::broken::{Places, change, swap};
 
 const FILE: &str = "/sizes/20000";
@@ -82,6 +83,25 @@ fn a_file_put_back_to_an_earlier_state_is_not_detected() {
     volume.shutdown().unwrap();
     drop(volume);
     fs::write(offline.lower(FILE), old).unwrap();
+    assert_eq!(offline.after(), offline.before);
+}
+
+/// The old envelope is whole and was written for this file: it opens while its material exists.
+#[test]
+fn an_envelope_put_back_to_before_a_rotation_is_not_detected() {
+    let offline = Offline::new();
+    let old = fs::read(offline.lower(FILE)).unwrap();
+    let own = offline.dir.path().join(".kmsfs");
+    let kms = Kms::open(&own, &unlock(), KmsOptions::default()).unwrap();
+    let key = kms.describe_key(&KeyRef::new(ALIAS)).unwrap().arn;
+    kms.rotate_key_on_demand(&KeyRef::from(&key)).unwrap();
+    drop(kms);
+    let volume = open(offline.dir.path(), false).unwrap();
+    Garden::new(&volume).rewrap(&[]);
+    volume.shutdown().unwrap();
+    drop(volume);
+    assert_ne!(fs::read(offline.lower(FILE)).unwrap()[512..1536], old[512..1536], "rewrapped");
+    change(&offline.lower(FILE), |b| b[512..1536].copy_from_slice(&old[512..1536]));
     assert_eq!(offline.after(), offline.before);
 }
 

@@ -10,7 +10,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
+};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -33,6 +35,8 @@ const BATCH_LEN_MAX: usize = 1024;
 const HELD_BACK_MAX: usize = 16_384;
 /// How long a batch is gathered at most. Half of the second that a use may be late.
 const BATCH_TIME_MAX: Duration = Duration::from_millis(500);
+/// How long a writer that is gathering sleeps: what a change waits for at most besides its write.
+const NAP_TIME: Duration = Duration::from_millis(10);
 /// How long the queue is empty before what was written is synced.
 const IDLE_TIME: Duration = Duration::from_secs(1);
 /// How long the writer sleeps if there is nothing to do.
@@ -244,7 +248,19 @@ fn gather(
     let full = if retry_at.is_some() { HELD_BACK_MAX } else { BATCH_LEN_MAX };
     while held.len() < full {
         let wait = deadline.saturating_duration_since(Instant::now());
-        match messages.recv_timeout(wait) {
+        // A writer that waits on the queue is woken by every use, at the cost of a switch of threads.
+        // One that is gathering looks now and then instead.
+        let next = match messages.try_recv() {
+            Ok(message) => Ok(message),
+            Err(TryRecvError::Disconnected) => Err(RecvTimeoutError::Disconnected),
+            Err(TryRecvError::Empty) if held.is_empty() => messages.recv_timeout(wait),
+            Err(TryRecvError::Empty) if wait.is_zero() => Err(RecvTimeoutError::Timeout),
+            Err(TryRecvError::Empty) => {
+                std::thread::sleep(wait.min(NAP_TIME));
+                continue;
+            }
+        };
+        match next {
             Ok(Message::Later(record)) => {
                 if held.is_empty() && retry_at.is_none() {
                     deadline = Instant::now() + BATCH_TIME_MAX;
