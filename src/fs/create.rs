@@ -122,7 +122,14 @@ impl Volume {
 
     /// Removes a directory that nobody sees: its marker, stray sidecars, itself.
     pub(super) fn discard_dir(&self, parent: &LowerDir, name: &LowerName) {
-        let emptied = parent.open_dir(name).and_then(|dir| remove_own_entries(&dir));
+        let empty = || parent.open_dir(name).and_then(|dir| remove_own_entries(&dir));
+        let emptied = match empty() {
+            // Its owner has closed it; nobody sees it any more.
+            Err(error) if error.errno == libc::EACCES => {
+                parent.chmod(name, OWNER_ALL).and_then(|()| empty())
+            }
+            answer => answer,
+        };
         if let Err(error) = emptied.and_then(|()| parent.rmdir(name)) {
             tracing::warn!(%error, %name, "removing a directory's remains");
         }

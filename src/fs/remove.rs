@@ -84,8 +84,8 @@ impl Volume {
         let temporary = self.temporary_name()?;
         found.dir.rename(&found.name, &found.dir, &temporary, LowerRename::NoReplace)?;
         let removed = own.iter().try_for_each(|name| dir.unlink(name));
-        if let Err(error) = removed.and_then(|()| found.dir.rmdir(&temporary)) {
-            tracing::warn!(%error, name = %temporary, "removing a directory's remains");
+        if removed.and_then(|()| found.dir.rmdir(&temporary)).is_err() {
+            self.discard_dir(&found.dir, &temporary);
         }
         Ok(())
     }

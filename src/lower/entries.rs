@@ -5,12 +5,13 @@
 
 use std::os::fd::AsFd;
 
-use rustix::fs::{FileType, SeekFrom, seek};
-use rustix::io::retry_on_intr;
+use rustix::fs::{FileType, OFlags, SeekFrom, seek};
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::codec::{OutOfBounds, Reader};
 
 use super::attributes::node_kind;
+use super::proc_fd::open_inode_as_owner;
 use super::sys::getdents64;
 use super::types::{call, refused};
 use super::{LowerDir, LowerError, NodeKind};
@@ -45,7 +46,15 @@ impl LowerDir {
         cookie: u64,
         buffer: &'b mut Vec<u8>,
     ) -> Result<Entries<'b>, LowerError> {
-        let dir = self.open_for_reading().map_err(|error| refused("openat", error))?;
+        let dir = match self.open_for_reading() {
+            // The kernel has checked who may read; we have to look into our own closed directories
+            // to see whether they are empty.
+            Err(Errno::ACCESS) => {
+                open_inode_as_owner(self.fd(), OFlags::DIRECTORY | OFlags::RDONLY, 0o400)
+            }
+            answer => answer,
+        };
+        let dir = dir.map_err(|error| refused("openat", error))?;
         if cookie != 0 {
             call("lseek", || seek(&dir, SeekFrom::Start(cookie)))?;
         }

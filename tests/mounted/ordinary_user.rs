@@ -111,12 +111,28 @@ fn modes_that_close_to_the_owner(volume: &MountedVolume) {
         assert_eq!(path.metadata().unwrap().mode() & 0o777, mode);
         assert_eq!(File::open(&path).is_ok(), mode == 0o400);
     }
+    for mode in [0o000, 0o300, 0o400, 0o500, 0o555] {
+        let dir = volume.path("made closed");
+        rustix::fs::mkdirat(rustix::fs::CWD, &dir, rustix::fs::Mode::from_raw_mode(mode)).unwrap();
+        assert_eq!(dir.metadata().unwrap().mode() & 0o777, mode);
+        fs::remove_dir(&dir).unwrap();
+        let (other, target) = (volume.path("open"), volume.path("target"));
+        fs::create_dir(&other).unwrap();
+        fs::create_dir(&target).unwrap();
+        fs::set_permissions(&target, fs::Permissions::from_mode(mode)).unwrap();
+        fs::rename(&other, &target).unwrap();
+        fs::remove_dir(&target).unwrap();
+    }
     let dir = volume.path("closed");
-    let _ = fs::remove_dir(&dir);
     rustix::fs::mkdirat(rustix::fs::CWD, &dir, rustix::fs::Mode::from_raw_mode(0o300)).unwrap();
     write(&dir.join("f"), "x");
     assert_eq!(errno(fs::read_dir(&dir)), libc::EACCES);
     fs::remove_file(dir.join("f")).unwrap();
+    fs::remove_dir(&dir).unwrap();
+    let left = fs::read_dir(volume.lower()).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> =
+        left.filter(|name| name.to_string_lossy().starts_with(".kmsfs.tmp")).collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
 }
 
 fn suid_goes_with_the_content(volume: &MountedVolume) {
