@@ -105,7 +105,7 @@ impl Draw {
         let long = "l".repeat(240);
         let names = ["a", "b", "c", "d", &long, ".kmsfs.dir"];
         let mut path = PathBuf::from(self.of(&names));
-        while self.below(3) == 0 {
+        while self.below(4) == 0 {
             path.push(self.of(&names));
         }
         path
@@ -366,8 +366,12 @@ fn compare(seed: u64) {
     fs::set_permissions(plain.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let draw = Draw::new(seed, plain.path());
     let mut made = Vec::new();
-    for _ in 0..CALLS {
-        let call = draw.call();
+    for no in 0..CALLS {
+        let call = match no {
+            0 => Call::Mkdir { path: PathBuf::from("c"), mode: 0o755 },
+            1 => Call::Mkdir { path: PathBuf::from("d"), mode: 0o755 },
+            _ => draw.call(),
+        };
         let here = answer(call.make(volume.root()));
         let there = answer(call.make(plain.path()));
         made.push(call);

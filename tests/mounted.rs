@@ -30,6 +30,8 @@ mod mmap;
 mod mount;
 #[path = "mounted/names.rs"]
 mod names;
+#[path = "mounted/ordinary_user.rs"]
+mod ordinary_user;
 #[path = "mounted/permissions.rs"]
 mod permissions;
 #[path = "mounted/read_only.rs"]
