@@ -164,7 +164,7 @@ impl Draw {
             }
             32 => Call::GetXattr { path, name },
             33 => Call::RemoveXattr { path, name },
-            34 => self.of(&[Call::Stat { path: path.clone() }, Call::List { path: path }]),
+            34 => self.of(&[Call::Stat { path: path.clone() }, Call::List { path }]),
             _ => Call::Sync { path },
         }
     }
