@@ -174,20 +174,26 @@ fn tick(keeping: &Keeping, trouble: &mut Option<KmsError>) {
 }
 
 /// Carries changes of keys to the kernel and the volume. In this order: dirty pages are written
-/// while the data keys are still there.
+/// while the data keys are still there, and what was read in between goes with the second round.
 fn carry_out(keeping: &Keeping, changes: &Changes) {
     let pending = std::mem::take(&mut *changes.0.lock());
     for arn in pending.revoked {
-        for node in keeping.volume.nodes_of_key(&arn) {
-            let dropped = keeping.invalidator.as_ref().map(|i| i.invalidate_file(node));
-            if let Some(Err(error)) = dropped {
-                tracing::warn!(node = node.0, "cached pages are not dropped: {error}");
-            }
-        }
+        drop_pages(keeping, &arn);
         keeping.volume.drop_keys(&arn);
+        drop_pages(keeping, &arn);
     }
     if pending.is_stale {
         keeping.volume.queue_stale();
+    }
+}
+
+/// Makes the kernel drop its pages of the files under a key.
+fn drop_pages(keeping: &Keeping, arn: &KeyArn) {
+    let Some(invalidator) = &keeping.invalidator else { return };
+    for node in keeping.volume.nodes_of_key(arn) {
+        if let Err(error) = invalidator.invalidate_file(node) {
+            tracing::warn!(node = node.0, "cached pages are not dropped: {error}");
+        }
     }
 }
 

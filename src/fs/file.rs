@@ -285,15 +285,28 @@ impl FileNode {
     /// # Errors
     /// `FsError::Lower` if that fails; the keys stay then.
     pub fn drop_keys(&self, env: &FileEnv<'_>) -> Result<(), FsError> {
-        self.tell_holes(env)?;
-        self.forget_keys();
+        // Under one lock: a writer must not make another hole in between, for the keys to stay.
+        let mut content = self.content.write();
+        if !content.gaps.is_empty() {
+            self.mark_sparse(&mut content, env)?;
+        }
+        self.reset_open(&mut content);
         Ok(())
     }
 
-    /// Forgets the keys, unless there are holes that the envelope does not tell of.
-    pub fn forget_keys(&self) {
+    /// Forgets the keys, unless there are holes that the envelope does not tell of. Whether there
+    /// are none left.
+    pub fn forget_keys(&self) -> bool {
         let mut content = self.content.write();
-        if matches!(content.stage, Stage::Open(_)) && content.gaps.is_empty() {
+        if !content.gaps.is_empty() {
+            return false;
+        }
+        self.reset_open(&mut content);
+        true
+    }
+
+    fn reset_open(&self, content: &mut Content) {
+        if matches!(content.stage, Stage::Open(_)) {
             content.reset(Stage::Unknown);
             *self.header.lock() = None;
         }

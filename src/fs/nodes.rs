@@ -206,6 +206,13 @@ impl NodeTable {
         self.nodes.read().values().filter(|listed| listed.held.is_some()).count()
     }
 
+    /// Regular files that somebody counts lookups of.
+    pub fn files(&self) -> Vec<Arc<Node>> {
+        let nodes = self.nodes.read();
+        let held = nodes.values().filter_map(|listed| listed.held.as_ref());
+        held.filter(|node| node.kind == NodeKind::File).map(Arc::clone).collect()
+    }
+
     /// The node's number of a lower inode. The root is 1; a lower inode 1 gets the root's.
     pub fn id_of(&self, ino: u64) -> NodeId {
         match ino {

@@ -255,16 +255,14 @@ impl Volume {
         self.with_file(node, |env| Ok(HeaderState::peek(env.file, env.data_keys)?.0.envelope))
     }
 
-    /// Files in use whose envelope names this key.
+    /// Files that the kernel knows and whose envelope names this key, or is not at hand: of these the
+    /// kernel may still have pages that were read with a data key that was forgotten since.
     pub fn nodes_of_key(&self, arn: &KeyArn) -> Vec<crate::fs::NodeId> {
-        self.open_nodes
-            .with_keys()
-            .iter()
-            .filter(|node| {
-                node.file.envelope().is_some_and(|(_, envelope)| envelope.key_arn == arn.as_str())
-            })
-            .map(|node| node.id)
-            .collect()
+        let files = self.nodes.files();
+        let of_key = files.iter().filter(|node| {
+            node.file.envelope().is_none_or(|(_, envelope)| envelope.key_arn == arn.as_str())
+        });
+        of_key.map(|node| node.id).collect()
     }
 
     /// Forgets the data keys under a KMS key: the next access asks the key service again.

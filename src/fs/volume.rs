@@ -182,8 +182,8 @@ impl Volume {
 
     /// Forgets the keys of one file.
     pub(super) fn drop_keys_of(&self, node: &Arc<Node>) {
-        if !node.file.has_untold_holes() {
-            return node.file.forget_keys();
+        if node.file.forget_keys() {
+            return;
         }
         let dropped = self.file_of(node).and_then(|file| {
             let data_keys = &self.data_keys;

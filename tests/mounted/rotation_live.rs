@@ -149,16 +149,67 @@ fn rewrapped_volume_needs_no_retired_material() {
     });
 }
 
-/// Disables a key as a mount does that hears of it: dirty pages go out first, then the kernel's
-/// pages, then the data keys.
+/// Disables a key as a mount does that hears of it: dirty pages go out first, then the data keys,
+/// then the kernel's pages once more, for what was read in between.
 fn disable(volume: &MountedVolume, arn: &KeyArn) {
-    let nodes = volume.volume().nodes_of_key(arn);
-    nodes.into_iter().for_each(|node| volume.mounted().invalidate_file(node).unwrap());
+    let drop_pages = |volume: &MountedVolume| {
+        for node in volume.volume().nodes_of_key(arn) {
+            volume.mounted().invalidate_file(node).unwrap();
+        }
+    };
+    drop_pages(volume);
     volume.kms.set_state(arn, KeyState::Disabled);
-    // What was read in between is in the page cache again.
-    let nodes = volume.volume().nodes_of_key(arn);
     volume.volume().drop_keys(arn);
-    nodes.into_iter().for_each(|node| volume.mounted().invalidate_file(node).unwrap());
+    drop_pages(volume);
+}
+
+/// Law: what was read of a file goes with its key, also if its data key was forgotten before, as
+/// those of more than a few thousand files are.
+#[test]
+fn cached_pages_of_files_without_a_cached_key_go_too() {
+    MountedVolume::both(|volume| {
+        let arn = volume.kms.arn_of(ALIAS);
+        let path = volume.path("f");
+        write(&path, pattern(0, 50_000));
+        assert!(read(&path) == pattern(0, 50_000));
+        File::open(&path).unwrap().sync_all().unwrap();
+        volume.volume().drop_keys(&arn);
+        assert!(read(&path) == pattern(0, 50_000), "from the page cache");
+        disable(volume, &arn);
+        assert_eq!(errno(fs::read(&path)), libc::ENOKEY);
+        volume.kms.set_state(&arn, KeyState::Enabled);
+        assert!(read(&path) == pattern(0, 50_000));
+    });
+}
+
+/// Law: once the key is gone nothing is read any more, although readers never pause.
+#[test]
+fn readers_that_never_pause_are_shut_out() {
+    MountedVolume::both(|volume| {
+        let arn = volume.kms.arn_of(ALIAS);
+        let paths: Vec<PathBuf> = (0..4).map(|no| volume.path(format!("f{no}"))).collect();
+        paths.iter().for_each(|path| write(path, pattern(0, 30_000)));
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for path in &paths {
+                let is_over = &is_over;
+                scope.spawn(move || {
+                    while !is_over.load(Ordering::Relaxed) {
+                        let _ = fs::read(path);
+                    }
+                });
+            }
+            for _ in 0..10 {
+                disable(volume, &arn);
+                for path in &paths {
+                    assert_eq!(errno(fs::read(path)), libc::ENOKEY);
+                }
+                volume.kms.set_state(&arn, KeyState::Enabled);
+                paths.iter().for_each(|path| assert!(read(path) == pattern(0, 30_000)));
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+    });
 }
 
 /// Law: a disabled key closes its files at once, cached or not, and no others; enabled again, they
