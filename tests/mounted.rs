@@ -40,6 +40,8 @@ mod read_only;
 mod read_write;
 #[path = "mounted/rename.rs"]
 mod rename;
+#[path = "mounted/root_only.rs"]
+mod root_only;
 #[path = "mounted/rotation_live.rs"]
 mod rotation_live;
 #[path = "mounted/special.rs"]

@@ -15,6 +15,8 @@ use crate::fuse::MountFlag;
 pub(super) struct MountWords {
     /// The arguments, words of `-o` included; paths are absolute.
     pub(super) args: MountArgs,
+    /// The kernel shall check permission bits even if only root may enter.
+    pub(super) checks_permissions: bool,
     /// Flags for the kernel.
     pub(super) flags: Vec<MountFlag>,
 }
@@ -47,7 +49,8 @@ impl MountWords {
             *path =
                 std::path::absolute(&*path).map_err(|error| Failure::io(path.display(), &error))?;
         }
-        Ok(Self { args: merged, flags: words.flags })
+        let checks_permissions = words.default_permissions;
+        Ok(Self { args: merged, checks_permissions, flags: words.flags })
     }
 }
 
@@ -56,6 +59,7 @@ impl MountWords {
 pub(super) struct Words {
     pub(super) ro: bool,
     pub(super) allow_other: bool,
+    pub(super) default_permissions: bool,
     pub(super) shared: bool,
     pub(super) no_writeback: bool,
     pub(super) idle: Option<Duration>,
@@ -67,11 +71,10 @@ pub(super) struct Words {
     pub(super) flags: Vec<MountFlag>,
 }
 
-/// Words for mount(8), systemd and the boot; nothing for us. `default_permissions` always holds.
+/// Words for mount(8), systemd and the boot; nothing for us.
 const FOR_OTHERS: &[&str] = &[
     "_netdev",
     "auto",
-    "default_permissions",
     "defaults",
     "fail",
     "group",
@@ -106,6 +109,7 @@ fn take_flag(words: &mut Words, word: &str) -> Result<(), Failure> {
     match word {
         "ro" => words.ro = true,
         "allow_other" => words.allow_other = true,
+        "default_permissions" => words.default_permissions = true,
         "shared" => words.shared = true,
         "no_writeback" => words.no_writeback = true,
         _ if FOR_OTHERS.contains(&word) || is_comment(word) => {}

@@ -102,6 +102,7 @@ fn mount_options(opened: &Opened, settings: &MountWords) -> MountOptions {
         source: opened.lower.display().to_string(),
         read_only: settings.args.ro,
         allow_other: settings.args.allow_other,
+        root_only: rustix::process::geteuid().is_root() && !settings.checks_permissions,
         writeback: !settings.args.no_writeback,
         shared: settings.args.shared,
         threads: None,

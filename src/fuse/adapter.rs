@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
@@ -31,7 +31,8 @@ use crate::fuse::convert::{
 };
 use crate::fuse::errno::errno;
 use crate::fuse::negotiate::{Spared, negotiate};
-use crate::fuse::{Caching, Counters, Op};
+use crate::fuse::session::Invalidator;
+use crate::fuse::{Caching, Counters, MountOptions, Op};
 use crate::lower::NodeKind;
 
 /// A node's number is never given to another file while the kernel knows it, so one generation
@@ -49,14 +50,41 @@ pub struct Adapter {
     volume: Arc<Volume>,
     counters: Arc<Counters>,
     caching: Caching,
+    /// Only root enters: the kernel leaves permissions and what an ACL does to a mode to us.
+    root_only: bool,
+    /// Set before the first request is served.
+    invalidator: Arc<OnceLock<Invalidator>>,
     ttl: Duration,
     spared: Spared,
 }
 
 impl Adapter {
     /// An adapter that has not met the kernel yet.
-    pub fn new(volume: Arc<Volume>, counters: Arc<Counters>, caching: Caching) -> Self {
-        Self { volume, counters, caching, ttl: caching.ttl(), spared: Spared::default() }
+    pub(crate) fn new(
+        volume: Arc<Volume>,
+        counters: Arc<Counters>,
+        options: &MountOptions,
+        invalidator: Arc<OnceLock<Invalidator>>,
+    ) -> Self {
+        let caching = options.caching();
+        Self {
+            volume,
+            counters,
+            caching,
+            root_only: options.is_root_only(),
+            invalidator,
+            ttl: caching.ttl(),
+            spared: Spared::default(),
+        }
+    }
+
+    /// An ACL may change a file's mode. A kernel that knows ACLs then forgets the mode by itself.
+    fn forget_mode(&self, ino: INodeNo, xattr: &OsStr) {
+        let is_acl = xattr.as_bytes().starts_with(b"system.posix_acl_");
+        if let Some(invalidator) = self.invalidator.get().filter(|_| self.root_only && is_acl) {
+            // Fails for a node that the kernel does not know, which then has no mode to forget.
+            let _ = invalidator.invalidate_attributes(node(ino));
+        }
     }
 
     /// Counts and runs one request. A panic becomes EIO: a handler that unwinds would take its
@@ -135,7 +163,7 @@ fn reply_written(done: Result<u64, Errno>, reply: ReplyWrite) {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        self.spared = negotiate(config, self.caching);
+        self.spared = negotiate(config, self.caching, self.root_only);
         Ok(())
     }
 
@@ -435,6 +463,7 @@ impl Filesystem for Adapter {
         let done = self.guarded(Op::SetXattr, |v| {
             v.set_xattr(node(ino), name.as_bytes(), value, xattr_how(flags)?)
         });
+        self.forget_mode(ino, name);
         reply_empty(done, reply);
     }
 
@@ -450,12 +479,25 @@ impl Filesystem for Adapter {
 
     fn removexattr(&self, _: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let done = self.guarded(Op::RemoveXattr, |v| v.remove_xattr(node(ino), name.as_bytes()));
+        self.forget_mode(ino, name);
         reply_empty(done, reply);
     }
 
-    /// The kernel checks itself: `default_permissions` is always on.
-    fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
-        reply.error(self.not_served(Op::Access));
+    /// The kernel checks itself, unless only root enters. What stops root is a file that nobody may
+    /// execute (access(2)).
+    fn access(&self, _: &Request, ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        if !self.root_only {
+            return reply.error(self.not_served(Op::Access));
+        }
+        let allowed = self.guarded(Op::Access, |v| {
+            let is_unexecutable =
+                |attr: &Attr| attr.kind != NodeKind::Dir && attr.mode & 0o111 == 0;
+            match mask.contains(AccessFlags::X_OK) && is_unexecutable(&v.attr(node(ino))?) {
+                true => Err(FsError::Errno(libc::EACCES)),
+                false => Ok(()),
+            }
+        });
+        reply_empty(allowed, reply);
     }
 
     /// The kernel falls back to MKNOD and OPEN, of which the second is spared.

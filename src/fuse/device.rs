@@ -89,7 +89,7 @@ fn mount_directly(
     };
     // 40000 is S_IFDIR in octal.
     let data = format!(
-        "fd={},rootmode=40000,user_id={},group_id={},{}",
+        "fd={},rootmode=40000,user_id={},group_id={}{}",
         device.as_raw_fd(),
         getuid().as_raw(),
         getgid().as_raw(),

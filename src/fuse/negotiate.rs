@@ -54,11 +54,11 @@ pub(crate) struct Spared {
 }
 
 /// Answers INIT.
-pub(crate) fn negotiate(config: &mut KernelConfig, caching: Caching) -> Spared {
+pub(crate) fn negotiate(config: &mut KernelConfig, caching: Caching, root_only: bool) -> Spared {
     let offered = config.capabilities();
     // Each of these fails only by naming the nearest value, or the bits, that the kernel would
     // take; what it offers less stays as it is.
-    let _ = config.add_capabilities(wanted(caching) & offered);
+    let _ = config.add_capabilities(wanted(caching, root_only) & offered);
     let _ = config.set_max_write(WRITE_LEN_MAX);
     let _ = config.set_max_readahead(READ_AHEAD_LEN_MAX);
     let _ = config.set_max_background(BACKGROUND_REQUESTS_MAX);
@@ -79,8 +79,11 @@ fn spared(offered: InitFlags) -> Spared {
 /// Not among them: what fuser 0.18.0 declares but does not carry through (SETXATTR_EXT,
 /// SECURITY_CTX, CREATE_SUPP_GROUP, ALLOW_IDMAP, OVER_IO_URING, REQUEST_TIMEOUT), ATOMIC_O_TRUNC
 /// (the mount sees no OPEN; O_TRUNC comes as SETATTR) and locks (the kernel's own serve one host).
-fn wanted(caching: Caching) -> InitFlags {
-    let always = InitFlags::FUSE_ASYNC_READ
+///
+/// POSIX_ACL makes the kernel check permissions whatever the mount says (fs/fuse/inode.c,
+/// `process_init_reply`). Without it ACLs still come through, as plain xattrs.
+fn wanted(caching: Caching, root_only: bool) -> InitFlags {
+    let mut always = InitFlags::FUSE_ASYNC_READ
         | InitFlags::FUSE_BIG_WRITES
         | InitFlags::FUSE_MAX_PAGES
         | InitFlags::FUSE_DO_READDIRPLUS
@@ -89,9 +92,9 @@ fn wanted(caching: Caching) -> InitFlags {
         | InitFlags::FUSE_NO_OPENDIR_SUPPORT
         | InitFlags::FUSE_PARALLEL_DIROPS
         | InitFlags::FUSE_HANDLE_KILLPRIV_V2
-        | InitFlags::FUSE_POSIX_ACL
         | InitFlags::FUSE_DONT_MASK
         | InitFlags::FUSE_ASYNC_DIO;
+    always.set(InitFlags::FUSE_POSIX_ACL, !root_only);
     // The kernel drops cached pages on a changed size or mtime only where others may change them.
     let owned = InitFlags::FUSE_CACHE_SYMLINKS | InitFlags::FUSE_EXPLICIT_INVAL_DATA;
     match caching {
@@ -121,20 +124,20 @@ mod tests {
             | InitFlags::FUSE_FLOCK_LOCKS
             | InitFlags::FUSE_HANDLE_KILLPRIV;
         for caching in ALL {
-            assert!(!wanted(caching).intersects(broken), "{caching:?}");
+            assert!(!wanted(caching, false).intersects(broken), "{caching:?}");
         }
     }
 
     /// Law: writes are gathered only where nobody else writes.
     #[test]
     fn shared_volume_keeps_no_dirty_pages_and_no_stale_ones() {
-        let shared = wanted(Caching::Shared);
+        let shared = wanted(Caching::Shared, false);
         assert!(shared.contains(InitFlags::FUSE_AUTO_INVAL_DATA));
         let owned = InitFlags::FUSE_WRITEBACK_CACHE | InitFlags::FUSE_EXPLICIT_INVAL_DATA;
         assert!(!shared.intersects(owned));
-        assert!(wanted(Caching::WriteBack).contains(owned));
-        assert!(!wanted(Caching::WriteBack).contains(InitFlags::FUSE_AUTO_INVAL_DATA));
-        assert!(!wanted(Caching::WriteThrough).contains(InitFlags::FUSE_WRITEBACK_CACHE));
+        assert!(wanted(Caching::WriteBack, false).contains(owned));
+        assert!(!wanted(Caching::WriteBack, false).contains(InitFlags::FUSE_AUTO_INVAL_DATA));
+        assert!(!wanted(Caching::WriteThrough, false).contains(InitFlags::FUSE_WRITEBACK_CACHE));
     }
 
     #[test]

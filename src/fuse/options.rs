@@ -16,7 +16,8 @@ const THREADS_MIN: usize = 4;
 /// replies.
 const THREADS_MAX: usize = 256;
 
-/// What a mount is asked to be. The kernel always checks permissions (`default_permissions`).
+/// What a mount is asked to be. The kernel checks permissions (`default_permissions`), unless only
+/// root may enter.
 #[derive(Clone, Debug, Default)]
 pub struct MountOptions {
     /// The directory to mount on.
@@ -30,6 +31,9 @@ pub struct MountOptions {
     /// There is no `allow_root`: the kernel does not know it, and what it has cached it hands out
     /// without a request that could be refused.
     pub allow_other: bool,
+    /// Only root may enter, whom no permission bit stops: the kernel does not check them, and so need
+    /// not ask for a directory's attributes after each change in it. Ignored with `allow_other`.
+    pub root_only: bool,
     /// Writes are gathered in the page cache. Ignored for a shared volume.
     pub writeback: bool,
     /// Others may change the lower directory while it is mounted.
@@ -51,6 +55,11 @@ impl MountOptions {
         } else {
             Caching::WriteThrough
         }
+    }
+
+    /// Whether only root may enter.
+    pub(crate) fn is_root_only(&self) -> bool {
+        self.root_only && !self.allow_other
     }
 
     /// How many threads serve requests.
@@ -82,15 +91,19 @@ impl MountOptions {
         flags
     }
 
-    /// The data for mount(2), but for the descriptor and the user.
+    /// The data for mount(2), but for the descriptor and the user; each word behind a comma.
     pub(crate) fn mount_data(&self) -> &'static str {
-        if self.allow_other { "default_permissions,allow_other" } else { "default_permissions" }
+        match (self.allow_other, self.is_root_only()) {
+            (true, _) => ",default_permissions,allow_other",
+            (false, false) => ",default_permissions",
+            (false, true) => "",
+        }
     }
 
     /// The argument of `fusermount3 -o`.
     pub(crate) fn helper_options(&self) -> String {
         let source = escape_value(&self.source);
-        let mut words = format!("fsname={source},subtype={SUBTYPE},{}", self.mount_data());
+        let mut words = format!("fsname={source},subtype={SUBTYPE}{}", self.mount_data());
         words.push_str(if self.read_only { ",ro" } else { ",rw" });
         for extra in &self.extra {
             words.push(',');
@@ -202,6 +215,19 @@ mod tests {
             named("/a,suid\\,dev").helper_options(),
             "fsname=/a\\,suid\\\\\\,dev,subtype=kmsfs,default_permissions,rw"
         );
+    }
+
+    /// Law: the kernel stops checking only where it keeps everybody but root out.
+    #[test]
+    fn permissions_are_checked_wherever_others_may_enter() {
+        for (allow_other, root_only) in [(false, false), (true, false), (true, true)] {
+            let options = MountOptions { allow_other, root_only, ..MountOptions::default() };
+            assert!(options.mount_data().contains("default_permissions"), "{options:?}");
+            assert!(!options.is_root_only());
+        }
+        let options = MountOptions { root_only: true, ..MountOptions::default() };
+        assert_eq!(options.mount_data(), "");
+        assert!(options.is_root_only());
     }
 
     #[test]

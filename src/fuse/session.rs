@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use fuser::{BackgroundSession, Config, Filesystem, INodeNo, Notifier, Session, SessionACL};
 
@@ -31,8 +31,9 @@ pub enum UnmountHow {
 /// [`MountError`]; nothing stays mounted then, unless the table of mounts cannot be read.
 pub fn mount(volume: Arc<Volume>, options: &MountOptions) -> Result<Mounted, MountError> {
     let counters = Arc::new(Counters::default());
-    let adapter = Adapter::new(volume, Arc::clone(&counters), options.caching());
-    start(adapter, counters, options)
+    let invalidator = Arc::new(OnceLock::new());
+    let adapter = Adapter::new(volume, Arc::clone(&counters), options, Arc::clone(&invalidator));
+    start(adapter, counters, options, &invalidator)
 }
 
 /// Mounts any filesystem.
@@ -40,6 +41,7 @@ fn start<F: Filesystem>(
     filesystem: F,
     counters: Arc<Counters>,
     options: &MountOptions,
+    invalidator: &OnceLock<Invalidator>,
 ) -> Result<Mounted, MountError> {
     options.check()?;
     let mount_point = usable_directory(&options.mount_point)?;
@@ -55,7 +57,7 @@ fn start<F: Filesystem>(
         identity: entry.identity,
         connection: Arc::downgrade(&connection),
     };
-    match serve(filesystem, &connection, options) {
+    match serve(filesystem, &connection, options, invalidator) {
         Ok(session) => {
             let mounted = Mounted { session: Some(session), unmounter, counters, connection };
             // If the root does not answer, dropping unmounts.
@@ -74,6 +76,7 @@ fn serve<F: Filesystem>(
     filesystem: F,
     connection: &OwnedFd,
     options: &MountOptions,
+    invalidator: &OnceLock<Invalidator>,
 ) -> io::Result<BackgroundSession> {
     let device = connection.try_clone()?;
     let mut config = Config::default();
@@ -81,7 +84,9 @@ fn serve<F: Filesystem>(
     config.clone_fd = true;
     // The kernel keeps other users out itself. fuser's own check would refuse the kernel's
     // writeback, which asks as user 0 whoever mounted.
-    Session::from_fd(filesystem, device, SessionACL::All, config)?.spawn()
+    let session = Session::from_fd(filesystem, device, SessionACL::All, config)?;
+    invalidator.get_or_init(|| Invalidator { notifier: session.notifier() });
+    session.spawn()
 }
 
 /// Lets the kernel read ahead as far as one request may carry: its own bound for FUSE is 128 KiB, and
@@ -207,6 +212,16 @@ impl Invalidator {
         // From 0 to the end.
         self.notifier.inval_inode(INodeNo(file.0), 0, -1)
     }
+
+    /// Makes the kernel drop a file's cached attributes, and leaves its pages. Waits for nothing, so a
+    /// thread that serves a request may ask for it.
+    ///
+    /// # Errors
+    /// As [`Self::invalidate_file`].
+    pub fn invalidate_attributes(&self, file: NodeId) -> io::Result<()> {
+        // A negative offset stands for no pages (fs/fuse/inode.c, `fuse_reverse_inval_inode`).
+        self.notifier.inval_inode(INodeNo(file.0), -1, 0)
+    }
 }
 
 /// Unmounts one mount and no other, however often and whenever it is asked.
@@ -290,7 +305,9 @@ mod tests {
             return None;
         }
         let counters = Arc::new(Counters::default());
-        Some(start(BareRoot { answers: true }, counters, &options(place)).unwrap())
+        Some(
+            start(BareRoot { answers: true }, counters, &options(place), &OnceLock::new()).unwrap(),
+        )
     }
 
     /// `None` for an ordinary user.
@@ -379,7 +396,8 @@ mod tests {
             return;
         }
         let counters = Arc::new(Counters::default());
-        let failed = start(BareRoot { answers: false }, counters, &options(&place));
+        let unused = OnceLock::new();
+        let failed = start(BareRoot { answers: false }, counters, &options(&place), &unused);
         let failed = failed.map(|mounted| mounted.has_ended());
         assert_eq!(failed, Err(MountError::NotAnswering { errno: libc::ETIMEDOUT }));
         assert!(place.path().is_dir(), "something is still mounted there");

@@ -76,10 +76,12 @@ impl Pinned {
         atime: Option<TimeSpec>,
         mtime: Option<TimeSpec>,
     ) -> Result<(), LowerError> {
-        // Not AT_EMPTY_PATH: utimensat takes that since Linux 5.8 only.
         let times = timestamps(atime, mtime);
-        let path = proc_path(&self.0);
-        call("utimensat", || utimensat(CWD, &path, &times, AtFlags::empty()))
+        call("utimensat", || match utimensat(self.fd(), "", &times, AtFlags::EMPTY_PATH) {
+            // Linux before 5.8.
+            Err(Errno::INVAL) => utimensat(CWD, proc_path(&self.0), &times, AtFlags::empty()),
+            done => done,
+        })
     }
 
     /// The target of a symbolic link, whole.

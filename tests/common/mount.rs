@@ -58,6 +58,8 @@ pub struct How {
     pub read_only: bool,
     /// suid, sgid and device files work.
     pub privileged: bool,
+    /// Only root enters, and the kernel does not check permissions.
+    pub root_only: bool,
 }
 
 /// A mounted volume.
@@ -111,7 +113,8 @@ impl MountedVolume {
             mount_point: self.point.path().to_path_buf(),
             source: self.lower.path().display().to_string(),
             read_only: how.read_only,
-            allow_other: rustix::process::geteuid().is_root(),
+            allow_other: rustix::process::geteuid().is_root() && !how.root_only,
+            root_only: how.root_only,
             writeback: how.writeback,
             extra: match how.privileged && rustix::process::geteuid().is_root() {
                 true => vec![MountFlag::Suid, MountFlag::Dev],
