@@ -44,6 +44,13 @@ const DRY_RUN: (&str, Kind) = ("DryRun", Kind::Flag);
 const ALGORITHM: (&str, Kind) = ("EncryptionAlgorithm", Kind::Text);
 const POLICY_NAME: (&str, Kind) = ("PolicyName", Kind::Text);
 const BYPASS: (&str, Kind) = ("BypassPolicyLockoutSafetyCheck", Kind::Flag);
+const MESSAGE: (&str, Kind) = ("Message", Kind::Blob);
+const MESSAGE_TYPE: (&str, Kind) = ("MessageType", Kind::Text);
+const SIGNING: (&str, Kind) = ("SigningAlgorithm", Kind::Text);
+const MAC_ALGORITHM: (&str, Kind) = ("MacAlgorithm", Kind::Text);
+const ENCAPSULATION: (&str, Kind) = ("EncapsulationAlgorithm", Kind::Text);
+const DATA_KEY_PAIR: &[(&str, Kind)] =
+    &[CONTEXT, KEY, ("KeyPairSpec", Kind::Text), GRANTS, DRY_RUN];
 const DATA_KEY: &[(&str, Kind)] =
     &[KEY, CONTEXT, ("KeySpec", Kind::Text), ("NumberOfBytes", Kind::Integer), GRANTS, DRY_RUN];
 
@@ -67,19 +74,32 @@ const OPERATIONS: &[Row] = &[
             ("XksKeyId", Kind::Text),
         ],
     ),
+    (
+        "Decapsulate",
+        &[KEY, ("SharedSecretCiphertextBlob", Kind::Blob), ENCAPSULATION, GRANTS, DRY_RUN],
+    ),
     ("Decrypt", &[("CiphertextBlob", Kind::Blob), CONTEXT, GRANTS, KEY, ALGORITHM, DRY_RUN]),
     ("DeleteAlias", &[ALIAS]),
+    (
+        "DeriveSharedSecret",
+        &[KEY, ("KeyAgreementAlgorithm", Kind::Text), ("PublicKey", Kind::Blob), GRANTS, DRY_RUN],
+    ),
     ("DescribeKey", &[KEY, GRANTS]),
     ("DisableKey", &[KEY]),
     ("DisableKeyRotation", &[KEY]),
     ("EnableKey", &[KEY]),
     ("EnableKeyRotation", &[KEY, ("RotationPeriodInDays", Kind::Integer)]),
+    ("Encapsulate", &[KEY, ENCAPSULATION, GRANTS, DRY_RUN]),
     ("Encrypt", &[KEY, ("Plaintext", Kind::Blob), CONTEXT, GRANTS, ALGORITHM, DRY_RUN]),
     ("GenerateDataKey", DATA_KEY),
+    ("GenerateDataKeyPair", DATA_KEY_PAIR),
+    ("GenerateDataKeyPairWithoutPlaintext", DATA_KEY_PAIR),
     ("GenerateDataKeyWithoutPlaintext", DATA_KEY),
+    ("GenerateMac", &[MESSAGE, KEY, MAC_ALGORITHM, GRANTS, DRY_RUN]),
     ("GenerateRandom", &[("NumberOfBytes", Kind::Integer), ("CustomKeyStoreId", Kind::Text)]),
     ("GetKeyPolicy", &[KEY, POLICY_NAME]),
     ("GetKeyRotationStatus", &[KEY]),
+    ("GetPublicKey", &[KEY, GRANTS]),
     ("ListAliases", &[KEY, LIMIT, MARKER]),
     ("ListKeyPolicies", &[KEY, LIMIT, MARKER]),
     ("ListKeyRotations", &[KEY, ("IncludeKeyMaterial", Kind::Text), LIMIT, MARKER]),
@@ -102,10 +122,13 @@ const OPERATIONS: &[Row] = &[
     ),
     ("RotateKeyOnDemand", &[KEY]),
     ("ScheduleKeyDeletion", &[KEY, ("PendingWindowInDays", Kind::Integer)]),
+    ("Sign", &[KEY, MESSAGE, MESSAGE_TYPE, GRANTS, SIGNING, DRY_RUN]),
     ("TagResource", &[KEY, ("Tags", Kind::Structures)]),
     ("UntagResource", &[KEY, ("TagKeys", Kind::Strings)]),
     ("UpdateAlias", &[ALIAS, TARGET]),
     ("UpdateKeyDescription", &[KEY, ("Description", Kind::Text)]),
+    ("Verify", &[KEY, MESSAGE, MESSAGE_TYPE, ("Signature", Kind::Blob), SIGNING, GRANTS, DRY_RUN]),
+    ("VerifyMac", &[MESSAGE, KEY, MAC_ALGORITHM, ("Mac", Kind::Blob), GRANTS, DRY_RUN]),
 ];
 
 /// Arguments that are not of the form of `aws kms`.

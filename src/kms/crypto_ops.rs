@@ -1,16 +1,20 @@
 //! Encrypt, Decrypt, ReEncrypt, GenerateDataKey and GenerateRandom. The filesystem's way to them
 //! is in `filesystem`.
+//!
+//! A symmetric key names itself in its blobs; an RSA key's ciphertext names nothing, so that key and
+//! algorithm have to be said.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::kms::algorithms::{Family, check_algorithm, check_usage};
 use crate::kms::audit::{Params, UseParams};
 use crate::kms::blob::BlobHead;
 use crate::kms::check::{BLOB_LEN_MAX, Check, NUMBER_OF_BYTES_MAX, PLAINTEXT_LEN_MAX};
-use crate::kms::key::KmsKey;
+use crate::kms::key::{KmsKey, Material};
 use crate::kms::ring::NamedBy;
 use crate::kms::service::internal;
-use crate::kms::spec::{DataKeySpec, EncryptionAlgorithm, KeyUsage};
+use crate::kms::spec::{DataKeySpec, EncryptionAlgorithm, KeySpec, KeyUsage};
 use crate::kms::state::Op;
 use crate::kms::view::View;
 use crate::kms::{CiphertextBlob, EncryptionContext, KeyArn, KeyRef, Kms, KmsError, MaterialId};
@@ -26,7 +30,7 @@ pub struct Encrypt {
     pub plaintext: SecretBytes,
     /// Bound to the blob.
     pub context: EncryptionContext,
-    /// How; a symmetric key knows one way.
+    /// How; `SYMMETRIC_DEFAULT` if it is not said.
     pub algorithm: Option<EncryptionAlgorithm>,
     /// Check everything and do nothing.
     pub dry_run: bool,
@@ -39,6 +43,8 @@ pub struct Encrypted {
     pub blob: CiphertextBlob,
     /// The key.
     pub key: KeyArn,
+    /// How it was sealed.
+    pub algorithm: EncryptionAlgorithm,
 }
 
 /// Request of `Decrypt`.
@@ -50,7 +56,7 @@ pub struct Decrypt {
     pub key: Option<KeyRef>,
     /// As it was bound.
     pub context: EncryptionContext,
-    /// How; a symmetric key knows one way.
+    /// How; `SYMMETRIC_DEFAULT` if it is not said.
     pub algorithm: Option<EncryptionAlgorithm>,
     /// Check everything and do nothing.
     pub dry_run: bool,
@@ -63,8 +69,10 @@ pub struct Decrypted {
     pub plaintext: SecretBytes,
     /// The key.
     pub key: KeyArn,
-    /// The material.
-    pub material: MaterialId,
+    /// The material; an RSA key's is not told.
+    pub material: Option<MaterialId>,
+    /// How it was sealed.
+    pub algorithm: EncryptionAlgorithm,
 }
 
 /// Request of `ReEncrypt`.
@@ -95,12 +103,16 @@ pub struct ReEncrypted {
     pub blob: CiphertextBlob,
     /// Its key.
     pub key: KeyArn,
-    /// Its material.
-    pub material: MaterialId,
+    /// Its material; an RSA key's is not told.
+    pub material: Option<MaterialId>,
+    /// How it is sealed.
+    pub algorithm: EncryptionAlgorithm,
     /// The key of the old blob.
     pub source_key: KeyArn,
-    /// The material of the old blob.
-    pub source_material: MaterialId,
+    /// The material of the old blob; an RSA key's is not told.
+    pub source_material: Option<MaterialId>,
+    /// How the old blob was sealed.
+    pub source_algorithm: EncryptionAlgorithm,
 }
 
 /// Request of `GenerateDataKey` and `GenerateDataKeyWithoutPlaintext`.
@@ -156,11 +168,12 @@ impl Kms {
                 .bytes("plaintext", request.plaintext.len(), 1, PLAINTEXT_LEN_MAX)
                 .context(&request.context)
                 .finish()?;
-            let key = admit_symmetric(view, &request.key, &request.context, request.algorithm)?;
+            let target = admit_target(view, &request.key, &request.context, request.algorithm)?;
+            target.check_len(request.plaintext.len())?;
             dry(request.dry_run)?;
             let random = &*view.kms.options.random;
-            let (blob, _) = seal(key, &request.context, request.plaintext.expose(), random)?;
-            Ok(Encrypted { blob, key: key.arn.clone() })
+            let (blob, _) = target.seal(&request.context, request.plaintext.expose(), random)?;
+            Ok(Encrypted { blob, key: target.key.arn.clone(), algorithm: target.algorithm })
         })
     }
 
@@ -182,16 +195,21 @@ impl Kms {
                 .bytes("ciphertextBlob", request.blob.0.len(), 1, BLOB_LEN_MAX)
                 .context(&request.context)
                 .finish()?;
-            let source = admit_blob(
+            let source = admit_source(
                 view,
                 &request.blob,
                 request.key.as_ref(),
                 &request.context,
                 request.algorithm,
             )?;
-            let plaintext = open(&source, &request.context)?;
+            let plaintext = source.open(&request.context)?;
             dry(request.dry_run)?;
-            Ok(Decrypted { plaintext, key: source.key.arn.clone(), material: source.head.material })
+            Ok(Decrypted {
+                plaintext,
+                key: source.key().arn.clone(),
+                material: source.material(),
+                algorithm: source.algorithm(),
+            })
         })
     }
 
@@ -215,30 +233,33 @@ impl Kms {
                 .context(&request.source_context)
                 .context(&request.destination_context)
                 .finish()?;
-            let source = admit_blob(
+            let source = admit_source(
                 view,
                 &request.blob,
                 request.source_key.as_ref(),
                 &request.source_context,
                 request.source_algorithm,
             )?;
-            let key = admit_symmetric(
+            let target = admit_target(
                 view,
                 &request.destination_key,
                 &request.destination_context,
                 request.destination_algorithm,
             )?;
-            let plaintext = open(&source, &request.source_context)?;
+            let plaintext = source.open(&request.source_context)?;
+            target.check_len(plaintext.len())?;
             dry(request.dry_run)?;
             let random = &*view.kms.options.random;
             let (blob, material) =
-                seal(key, &request.destination_context, plaintext.expose(), random)?;
+                target.seal(&request.destination_context, plaintext.expose(), random)?;
             Ok(ReEncrypted {
                 blob,
-                key: key.arn.clone(),
+                key: target.key.arn.clone(),
                 material,
-                source_key: source.key.arn.clone(),
-                source_material: source.head.material,
+                algorithm: target.algorithm,
+                source_key: source.key().arn.clone(),
+                source_material: source.material(),
+                source_algorithm: source.algorithm(),
             })
         })
     }
@@ -320,6 +341,154 @@ impl Kms {
     }
 }
 
+/// What is to be opened: a blob of ours, or a ciphertext of an RSA key.
+enum Opening<'a, 'b> {
+    Blob(Source<'a, 'b>),
+    Rsa { key: &'a KmsKey, algorithm: EncryptionAlgorithm, sealed: &'b [u8] },
+}
+
+impl<'a> Opening<'a, '_> {
+    fn key(&self) -> &'a KmsKey {
+        match self {
+            Self::Blob(source) => source.key,
+            Self::Rsa { key, .. } => key,
+        }
+    }
+
+    fn material(&self) -> Option<MaterialId> {
+        match self {
+            Self::Blob(source) => Some(source.head.material),
+            Self::Rsa { .. } => None,
+        }
+    }
+
+    fn algorithm(&self) -> EncryptionAlgorithm {
+        match self {
+            Self::Blob(_) => EncryptionAlgorithm::SymmetricDefault,
+            Self::Rsa { algorithm, .. } => *algorithm,
+        }
+    }
+
+    fn open(&self, context: &EncryptionContext) -> Result<SecretBytes, KmsError> {
+        match self {
+            Self::Blob(source) => open(source, context),
+            Self::Rsa { key, algorithm, sealed } => current(key)?.held.decrypt(*algorithm, sealed),
+        }
+    }
+}
+
+/// Finds the key of what is to be opened and checks everything but the bytes.
+fn admit_source<'a, 'b>(
+    view: &mut View<'a>,
+    blob: &'b CiphertextBlob,
+    named: Option<&KeyRef>,
+    context: &EncryptionContext,
+    algorithm: Option<EncryptionAlgorithm>,
+) -> Result<Opening<'a, 'b>, KmsError> {
+    let wanted = algorithm.unwrap_or(EncryptionAlgorithm::SymmetricDefault);
+    let rsa = match named {
+        Some(name) => view.ring.resolve(name.as_str(), NamedBy::Anything)?.spec.family(),
+        None if wanted == EncryptionAlgorithm::SymmetricDefault => Family::Symmetric,
+        None => {
+            let message = "KeyId is required to decrypt under an asymmetric key.".to_owned();
+            return Err(KmsError::Validation { message });
+        }
+    };
+    match named {
+        Some(name) if rsa != Family::Symmetric => {
+            let key = view.admit(name.as_str(), NamedBy::Anything, context)?;
+            check_rsa(key, context, wanted, view.op())?;
+            Ok(Opening::Rsa { key, algorithm: wanted, sealed: &blob.0 })
+        }
+        _ => admit_blob(view, blob, named, context, algorithm).map(Opening::Blob),
+    }
+}
+
+/// A key to seal under.
+struct Target<'a> {
+    key: &'a KmsKey,
+    algorithm: EncryptionAlgorithm,
+}
+
+impl Target<'_> {
+    /// Refuses a plaintext that RSA-OAEP has no room for (RFC 8017, section 7.1.1).
+    fn check_len(&self, len: usize) -> Result<(), KmsError> {
+        let hash_len = match self.algorithm {
+            EncryptionAlgorithm::RsaesOaepSha1 => 20,
+            EncryptionAlgorithm::RsaesOaepSha256 => 32,
+            EncryptionAlgorithm::SymmetricDefault | EncryptionAlgorithm::Sm2Pke => return Ok(()),
+        };
+        let modulus_len: usize = match self.key.spec {
+            KeySpec::Rsa3072 => 384,
+            KeySpec::Rsa4096 => 512,
+            _ => 256,
+        };
+        let max = modulus_len.saturating_sub(2 * hash_len + 2);
+        if len <= max {
+            return Ok(());
+        }
+        let (algorithm, spec) = (self.algorithm.as_str(), self.key.spec.as_str());
+        Err(KmsError::Validation {
+            message: format!(
+                "Algorithm {algorithm} and key spec {spec} cannot encrypt data larger than {max} \
+                 bytes."
+            ),
+        })
+    }
+
+    fn seal(
+        &self,
+        context: &EncryptionContext,
+        plain: &[u8],
+        random: &dyn Random,
+    ) -> Result<(CiphertextBlob, Option<MaterialId>), KmsError> {
+        if self.algorithm == EncryptionAlgorithm::SymmetricDefault {
+            let (blob, material) = seal(self.key, context, plain, random)?;
+            return Ok((blob, Some(material)));
+        }
+        let sealed = current(self.key)?.held.encrypt(self.algorithm, plain)?;
+        Ok((CiphertextBlob(sealed), None))
+    }
+}
+
+/// Finds a key to seal under and checks it.
+fn admit_target<'a>(
+    view: &mut View<'a>,
+    key: &KeyRef,
+    context: &EncryptionContext,
+    algorithm: Option<EncryptionAlgorithm>,
+) -> Result<Target<'a>, KmsError> {
+    let key = view.admit(key.as_str(), NamedBy::Anything, context)?;
+    let algorithm = algorithm.unwrap_or(EncryptionAlgorithm::SymmetricDefault);
+    match key.spec.family() {
+        Family::Symmetric => check_symmetric(key, Some(algorithm), view.op())?,
+        _ => check_rsa(key, context, algorithm, view.op())?,
+    }
+    Ok(Target { key, algorithm })
+}
+
+/// Usage, algorithm, and that no context is given, which nothing would bind.
+fn check_rsa(
+    key: &KmsKey,
+    context: &EncryptionContext,
+    algorithm: EncryptionAlgorithm,
+    op: Op,
+) -> Result<(), KmsError> {
+    check_usage(key, KeyUsage::EncryptDecrypt, op)?;
+    let known = key.spec.encryption_algorithms(key.usage);
+    check_algorithm(key, known, &algorithm, algorithm.as_str())?;
+    if context.is_empty() {
+        return Ok(());
+    }
+    let message = "EncryptionContext is not supported for asymmetric keys.".to_owned();
+    Err(KmsError::Validation { message })
+}
+
+/// The material that a key is used with.
+pub(crate) fn current(key: &KmsKey) -> Result<&Material, KmsError> {
+    key.current_material().ok_or_else(|| internal("key without material"))
+}
+
 /// A blob, and the key and material that made it.
 pub(crate) struct Source<'a, 'b> {
     pub(crate) key: &'a KmsKey,
@@ -354,7 +523,7 @@ pub(crate) fn admit_blob<'a, 'b>(
         None => ring.keys.get(&head.key).ok_or(KmsError::InvalidCiphertext)?,
     };
     let key = view.admit_key(key, context)?;
-    check_symmetric(key, algorithm)?;
+    check_symmetric(key, algorithm, view.op())?;
     Ok(Source { key, head, sealed })
 }
 
@@ -374,31 +543,19 @@ pub(crate) fn admit_symmetric<'a>(
     algorithm: Option<EncryptionAlgorithm>,
 ) -> Result<&'a KmsKey, KmsError> {
     let key = view.admit(key.as_str(), NamedBy::Anything, context)?;
-    check_symmetric(key, algorithm)?;
+    check_symmetric(key, algorithm, view.op())?;
     Ok(key)
 }
 
 /// Usage, then algorithm.
-fn check_symmetric(key: &KmsKey, algorithm: Option<EncryptionAlgorithm>) -> Result<(), KmsError> {
-    if key.usage != KeyUsage::EncryptDecrypt {
-        return Err(KmsError::InvalidKeyUsage {
-            message: format!(
-                "{} key usage is {} which is not valid for this operation.",
-                key.arn,
-                key.usage.as_str()
-            ),
-        });
-    }
-    match algorithm {
-        None | Some(EncryptionAlgorithm::SymmetricDefault) => Ok(()),
-        Some(other) => Err(KmsError::InvalidKeyUsage {
-            message: format!(
-                "Algorithm {} is incompatible with key spec {}.",
-                other.as_str(),
-                key.spec.as_str()
-            ),
-        }),
-    }
+fn check_symmetric(
+    key: &KmsKey,
+    algorithm: Option<EncryptionAlgorithm>,
+    op: Op,
+) -> Result<(), KmsError> {
+    check_usage(key, KeyUsage::EncryptDecrypt, op)?;
+    let algorithm = algorithm.unwrap_or(EncryptionAlgorithm::SymmetricDefault);
+    check_algorithm(key, key.spec.encryption_algorithms(key.usage), &algorithm, algorithm.as_str())
 }
 
 /// Seals under the current material.
@@ -408,7 +565,7 @@ pub(crate) fn seal(
     plain: &[u8],
     random: &dyn Random,
 ) -> Result<(CiphertextBlob, MaterialId), KmsError> {
-    let material = key.current_material().ok_or_else(|| internal("key without material"))?;
+    let material = current(key)?;
     let head = BlobHead { key: key.id.clone(), material: material.id };
     let sealed = material.held.seal(&head.additional_data(context), plain, random)?;
     let mut blob = head.encode();
@@ -422,7 +579,7 @@ fn random_bytes(len: usize, random: &dyn Random) -> SecretBytes {
     SecretBytes::new(bytes)
 }
 
-fn dry(is_dry_run: bool) -> Result<(), KmsError> {
+pub(crate) fn dry(is_dry_run: bool) -> Result<(), KmsError> {
     if is_dry_run { Err(KmsError::DryRunOperation) } else { Ok(()) }
 }
 

@@ -28,6 +28,10 @@ pub enum KmsError {
     InvalidArn { message: String },
     /// The blob does not open. AWS sends no message with it, and neither do we: it would be an oracle.
     InvalidCiphertext,
+    /// Not the code of this message. No message, as AWS has it. `KMSInvalidMacException`.
+    InvalidMac,
+    /// Not a signature of this message. No message, as AWS has it. `KMSInvalidSignatureException`.
+    InvalidSignature,
     /// The key's usage or spec does not fit the operation.
     InvalidKeyUsage { message: String },
     /// Not a marker that a listing gave.
@@ -102,7 +106,9 @@ impl KmsError {
             Self::AlreadyExists { .. }
             | Self::Conflict { .. }
             | Self::DryRunOperation
+            | Self::InvalidMac
             | Self::InvalidMarker { .. }
+            | Self::InvalidSignature
             | Self::Internal { .. }
             | Self::LimitExceeded { .. }
             | Self::MalformedPolicyDocument { .. }
@@ -128,6 +134,8 @@ impl KmsError {
             Self::InvalidAliasName { .. } => "InvalidAliasNameException",
             Self::InvalidArn { .. } => "InvalidArnException",
             Self::InvalidCiphertext => "InvalidCiphertextException",
+            Self::InvalidMac => "KMSInvalidMacException",
+            Self::InvalidSignature => "KMSInvalidSignatureException",
             Self::InvalidKeyUsage { .. } => "InvalidKeyUsageException",
             Self::InvalidMarker { .. } => "InvalidMarkerException",
             Self::Internal { .. } => "KMSInternalException",
@@ -172,7 +180,7 @@ impl fmt::Display for KmsError {
             Self::DryRunOperation => {
                 f.write_str("The request would have succeeded, but the DryRun option is set.")
             }
-            Self::InvalidCiphertext => Ok(()),
+            Self::InvalidCiphertext | Self::InvalidMac | Self::InvalidSignature => Ok(()),
             Self::NotPendingDeletion { key } => write!(f, "{key} is not pending deletion."),
             Self::UnknownOperation { name } => write!(f, "unknown operation {name}"),
             Self::InvalidState { key, state } => write!(f, "{key} is {}.", state_words(*state)),

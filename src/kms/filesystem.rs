@@ -74,7 +74,7 @@ impl KeyService for Kms {
                 dry_run: false,
             },
         )?;
-        Ok(Wrapped { blob: answer.blob, key_arn: answer.key, material: Some(answer.material) })
+        Ok(Wrapped { blob: answer.blob, key_arn: answer.key, material: answer.material })
     }
 
     fn describe_key(&self, key: &KeyRef) -> Result<KeyDescription, KmsError> {

@@ -119,7 +119,10 @@ impl KmsKey {
             created: self.created,
             state: self.state,
             deletion_date: self.deletion.map(|deletion| deletion.at),
-            current_material: self.current_material().map(|material| material.id),
+            current_material: self
+                .current_material()
+                .filter(|_| self.spec == KeySpec::SymmetricDefault)
+                .map(|material| material.id),
         }
     }
 }
@@ -145,7 +148,7 @@ pub struct KeyMetadata {
     pub state: KeyState,
     /// When it is destroyed, in state `PendingDeletion`.
     pub deletion_date: Option<Timestamp>,
-    /// The material that wraps.
+    /// The material that wraps, of a symmetric key.
     pub current_material: Option<MaterialId>,
 }
 
@@ -153,6 +156,24 @@ impl KeyMetadata {
     /// The key's id.
     pub fn key_id(&self) -> KeyId {
         self.arn.key_id()
+    }
+
+    /// What the key can do, by the names of AWS' lists.
+    pub fn algorithms(&self) -> [(&'static str, Vec<&'static str>); 5] {
+        let (spec, usage) = (self.spec, self.usage);
+        let encryption = spec.encryption_algorithms(usage).iter().map(|how| how.as_str());
+        let signing = spec.signing_algorithms(usage).iter().map(|how| how.as_str());
+        let agreement = KeySpec::agreement_algorithms(usage).iter().map(|how| how.as_str());
+        let mac = spec.mac_algorithms().iter().map(|how| how.as_str());
+        let encapsulation = KeySpec::encapsulation_algorithms(usage).iter();
+        let encapsulation = encapsulation.map(|how| how.as_str());
+        [
+            ("EncryptionAlgorithms", encryption.collect()),
+            ("SigningAlgorithms", signing.collect()),
+            ("KeyAgreementAlgorithms", agreement.collect()),
+            ("MacAlgorithms", mac.collect()),
+            ("EncapsulationAlgorithms", encapsulation.collect()),
+        ]
     }
 
     /// Whether the key may be used.

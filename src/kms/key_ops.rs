@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::kms::algorithms::Family;
 use crate::kms::audit::{Params, UseParams};
 use crate::kms::check::Check;
 use crate::kms::key::{KeyMetadata, KmsKey, Material};
@@ -13,7 +14,7 @@ use crate::kms::policy::{as_map, check_document, default_policy};
 use crate::kms::ring::NamedBy;
 use crate::kms::spec::{KeyManager, KeySpec, KeyUsage, Origin, RotationType};
 use crate::kms::state::Op;
-use crate::kms::store::SoftMaterial;
+use crate::kms::store::{HeldMaterial, generate};
 use crate::kms::tags::{TagParams, check_tags};
 use crate::kms::view::Draft;
 use crate::kms::{
@@ -38,7 +39,7 @@ pub struct CreateKey {
     pub policy: Option<String>,
     /// Kind of material; `SYMMETRIC_DEFAULT` if there is none.
     pub spec: Option<KeySpec>,
-    /// What it is for; `ENCRYPT_DECRYPT` if there is none.
+    /// What it is for; needed for all but symmetric keys.
     pub usage: Option<KeyUsage>,
     /// Where its material comes from; `AWS_KMS` if there is none.
     pub origin: Option<Origin>,
@@ -68,16 +69,21 @@ impl Kms {
             "policy": request.policy,
             "tags": TagParams(&request.tags).to_json(),
         }));
+        // Made before anything is locked: an RSA key takes a while.
+        let made = check_kind(&request).and_then(|(spec, usage)| {
+            let material = generate(spec, usage, &*self.core.options.random)?;
+            Ok((spec, usage, material))
+        });
         self.change(Op::CreateKey, params, |draft| {
             Check::default()
                 .text("description", &request.description, 0, DESCRIPTION_LEN_MAX)
                 .finish()?;
-            check_offered(&request)?;
+            let (spec, usage, material) = made?;
             if let Some(policy) = &request.policy {
                 check_document(policy)?;
             }
             let tags = check_tags(&request.tags, &BTreeMap::new())?;
-            let key = draft.new_key(KeyManager::Customer)?;
+            let key = draft.new_key(KeyManager::Customer, spec, usage, material)?;
             key.description.clone_from(&request.description);
             key.tags = tags;
             if let Some(policy) = &request.policy {
@@ -160,24 +166,27 @@ pub(crate) fn key_params(key: &KeyRef) -> Params {
     Params::Use(UseParams { key: Some(key.as_str().to_owned()), ..UseParams::default() })
 }
 
-/// Refuses by name what `CreateKey` of AWS makes and ours does not yet.
-fn check_offered(request: &CreateKey) -> Result<(), KmsError> {
+/// The spec and usage of a key to be made. Refuses what cannot be, and by name what is not offered.
+fn check_kind(request: &CreateKey) -> Result<(KeySpec, KeyUsage), KmsError> {
     let spec = request.spec.unwrap_or(KeySpec::SymmetricDefault);
-    let origin = request.origin.unwrap_or(Origin::AwsKms);
     let unsupported = |what: String| {
         Err(KmsError::UnsupportedOperation { message: format!("{what} is not offered yet.") })
     };
-    if spec != KeySpec::SymmetricDefault && request.usage.is_none() {
-        return Err(KmsError::Validation {
-            message: "You must specify a KeyUsage value for all KMS keys except for symmetric \
-                      encryption keys."
-                .to_owned(),
-        });
-    }
-    if spec != KeySpec::SymmetricDefault {
+    let usage = match (request.usage, spec.usages()) {
+        (Some(usage), _) => usage,
+        (None, [usage]) if spec == KeySpec::SymmetricDefault => *usage,
+        (None, _) => {
+            return Err(KmsError::Validation {
+                message: "You must specify a KeyUsage value for all KMS keys except for symmetric \
+                          encryption keys."
+                    .to_owned(),
+            });
+        }
+    };
+    if spec.family() == Family::Sm2 {
         return unsupported(format!("KeySpec {}", spec.as_str()));
     }
-    if let Some(usage) = request.usage.filter(|usage| *usage != KeyUsage::EncryptDecrypt) {
+    if !spec.usages().contains(&usage) {
         return Err(KmsError::Validation {
             message: format!(
                 "The operation failed because the KeyUsage value of the KMS key is {} which is \
@@ -187,18 +196,35 @@ fn check_offered(request: &CreateKey) -> Result<(), KmsError> {
             ),
         });
     }
+    let origin = request.origin.unwrap_or(Origin::AwsKms);
     if origin != Origin::AwsKms {
         return unsupported(format!("Origin {}", origin.as_str()));
     }
     if request.multi_region {
         return unsupported("MultiRegion".to_owned());
     }
-    Ok(())
+    Ok((spec, usage))
 }
 
 impl Draft<'_> {
     /// Makes a symmetric key with its first material.
-    pub(crate) fn new_key(&mut self, manager: KeyManager) -> Result<&mut KmsKey, KmsError> {
+    pub(crate) fn new_symmetric_key(
+        &mut self,
+        manager: KeyManager,
+    ) -> Result<&mut KmsKey, KmsError> {
+        let (spec, usage) = (KeySpec::SymmetricDefault, KeyUsage::EncryptDecrypt);
+        let material = generate(spec, usage, &*self.kms.options.random)?;
+        self.new_key(manager, spec, usage, material)
+    }
+
+    /// Makes a key with its first material.
+    fn new_key(
+        &mut self,
+        manager: KeyManager,
+        spec: KeySpec,
+        usage: KeyUsage,
+        held: Arc<dyn HeldMaterial>,
+    ) -> Result<&mut KmsKey, KmsError> {
         if self.ring.keys.len() >= KEYS_MAX {
             return Err(KmsError::LimitExceeded {
                 message: format!("You have reached the limit of {KEYS_MAX} keys."),
@@ -212,8 +238,8 @@ impl Draft<'_> {
             id: id.clone(),
             arn,
             description: String::new(),
-            spec: KeySpec::SymmetricDefault,
-            usage: KeyUsage::EncryptDecrypt,
+            spec,
+            usage,
             origin: Origin::AwsKms,
             manager,
             created: self.now,
@@ -225,14 +251,19 @@ impl Draft<'_> {
             tags: BTreeMap::new(),
             materials: Vec::new(),
         };
-        key.push_material(self.new_material(&id, None));
+        key.push_material(Material { id: held.id(&id), since: self.now, rotation: None, held });
         Ok(Arc::make_mut(self.ring.keys.entry(id).or_insert(Arc::new(key))))
     }
 
-    /// Fresh material for a key.
-    pub(crate) fn new_material(&self, key: &KeyId, rotation: Option<RotationType>) -> Material {
-        let held = SoftMaterial::random(&*self.kms.options.random);
-        Material { id: held.id(key), since: self.now, rotation, held: Arc::new(held) }
+    /// Fresh material for a symmetric key.
+    pub(crate) fn new_material(
+        &self,
+        key: &KeyId,
+        rotation: Option<RotationType>,
+    ) -> Result<Material, KmsError> {
+        let (spec, usage) = (KeySpec::SymmetricDefault, KeyUsage::EncryptDecrypt);
+        let held = generate(spec, usage, &*self.kms.options.random)?;
+        Ok(Material { id: held.id(key), since: self.now, rotation, held })
     }
 }
 

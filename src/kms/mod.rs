@@ -5,12 +5,14 @@
 //! AWS names it. Read `service` first: its two functions `change` and `using` are the only ones
 //! that lock, check, commit and audit. docs/KMS.md has the bytes, the tables and the drills.
 
+mod algorithms;
 mod alias;
 pub mod audit;
 mod blob;
 mod check;
 mod context;
 mod crypto_ops;
+mod data_key_pair;
 mod db;
 mod deletion;
 mod error;
@@ -18,10 +20,12 @@ mod filesystem;
 mod key;
 mod key_ops;
 mod key_service;
+mod mac;
 mod open;
 mod page;
 mod policy;
 mod principal;
+mod public_key;
 mod ring;
 mod root;
 mod rotation;
@@ -29,6 +33,8 @@ mod rows;
 mod schedule;
 mod service;
 mod service_keys;
+mod shared_secret;
+mod sign;
 mod slot;
 mod spec;
 mod state;
@@ -38,6 +44,9 @@ mod time;
 mod types;
 mod view;
 
+pub use algorithms::{
+    EncapsulationAlgorithm, KeyAgreementAlgorithm, MacAlgorithm, MessageType, SigningAlgorithm,
+};
 pub use alias::{AliasEntry, ListAliases};
 pub use blob::BlobHead;
 pub use context::{ContextError, EncryptionContext};
@@ -45,18 +54,23 @@ pub use crypto_ops::{
     DataKeyLen, Decrypt, Decrypted, Encrypt, Encrypted, GenerateDataKey, GeneratedDataKey,
     ReEncrypt, ReEncrypted, answer_to_base64,
 };
+pub use data_key_pair::{DATA_KEY_PAIR_SPECS, GenerateDataKeyPair, GeneratedDataKeyPair};
 pub use deletion::DeletionScheduled;
 pub use error::{KeyTrouble, KmsError};
 pub use key::{KeyMetadata, Material, Rotation};
 pub use key_ops::{CreateKey, KeyEntry};
 pub use key_service::{DataKey, GeneratedKey, KeyDescription, KeyService, Wrapped};
+pub use mac::{GenerateMac, GeneratedMac, VerifyMac};
 pub use open::{KmsOptions, OpenError};
 pub use page::{Page, PageRequest};
 pub use principal::{Principal, PrincipalKind};
+pub use public_key::PublicKey;
 pub use ring::{ChangeKind, KeyChange};
 pub use rotation::{KeyRotationStatus, MaterialState, RotationEntry};
 pub use service::Kms;
 pub use service_keys::SERVICE_ALIASES;
+pub use shared_secret::{Decapsulate, DeriveSharedSecret, Encapsulate, Encapsulated, SharedSecret};
+pub use sign::{Sign, Signed, Verify};
 pub use slot::{Argon2Cost, KEY_FILE_LEN_MIN, Unlock};
 pub use spec::{
     DataKeySpec, EncryptionAlgorithm, IncludeKeyMaterial, KeyManager, KeySpec, KeyUsage, Origin,

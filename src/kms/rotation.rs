@@ -151,7 +151,7 @@ impl Kms {
                     ),
                 });
             }
-            let material = draft.new_material(&id, Some(RotationType::OnDemand));
+            let material = draft.new_material(&id, Some(RotationType::OnDemand))?;
             let key = draft.admit_id(&id)?;
             key.on_demand_count = key.on_demand_count.saturating_add(1);
             key.push_material(material);
@@ -204,7 +204,7 @@ impl Kms {
         let params = as_map(json!({"keyId": id.as_str()}));
         self.as_itself().change(Op::RotateKey, params, |draft| {
             let now = draft.now;
-            let material = draft.new_material(id, Some(RotationType::Automatic));
+            let material = draft.new_material(id, Some(RotationType::Automatic))?;
             let key = draft.admit_id(id)?;
             let Some(rotation) = key.rotation.as_mut().filter(|r| r.next <= now) else {
                 return Err(not_due(id));
@@ -224,7 +224,7 @@ impl Kms {
     pub(crate) fn rotate_as_service(&self, id: &KeyId) -> Result<MaterialId, KmsError> {
         let params = as_map(json!({"keyId": id.as_str()}));
         self.as_filesystem().change(Op::RotateKey, params, |draft| {
-            let material = draft.new_material(id, Some(RotationType::OnDemand));
+            let material = draft.new_material(id, Some(RotationType::OnDemand))?;
             let material_id = material.id;
             draft.admit_id(id)?.push_material(material);
             Ok(material_id)

@@ -218,18 +218,22 @@ fn decode_key(
     let aad = row_id.additional_data(&[]);
     let plain = open_short(&keys.rows.0, &aad, sealed).map_err(|_| wrong())?;
     let row: KeyRow = from_bytes(&plain).ok_or_else(wrong)?;
+    let kind = (
+        KeySpec::parse(&row.spec).ok_or_else(wrong)?,
+        KeyUsage::parse(&row.usage).ok_or_else(wrong)?,
+    );
     let mut materials = Vec::with_capacity(row.materials.len());
     for material in row.materials {
         let row = material_row_id(id, &MaterialId(material));
         let body = rows.get(&row).ok_or_else(|| bad(&row))?;
-        materials.push(Arc::new(decode_material(&row, MaterialId(material), body, keys)?));
+        materials.push(Arc::new(decode_material(&row, MaterialId(material), kind, body, keys)?));
     }
     Ok(KmsKey {
         id: id.clone(),
         arn: ring.arn_of(id),
         description: row.description,
-        spec: KeySpec::parse(&row.spec).ok_or_else(wrong)?,
-        usage: KeyUsage::parse(&row.usage).ok_or_else(wrong)?,
+        spec: kind.0,
+        usage: kind.1,
         origin: Origin::parse(&row.origin).ok_or_else(wrong)?,
         manager: KeyManager::parse(&row.manager).ok_or_else(wrong)?,
         created: Timestamp(row.created),
@@ -249,7 +253,7 @@ fn decode_key(
     })
 }
 
-/// `version 1 | length of the description 2 | description | sealed material 72`. The description is
+/// `version 1 | length of the description 2 | description | sealed material`. The description is
 /// bound to the sealed material.
 fn encode_material(
     row: &RowId,
@@ -273,6 +277,7 @@ fn encode_material(
 fn decode_material(
     row: &RowId,
     id: MaterialId,
+    (spec, usage): (KeySpec, KeyUsage),
     body: &[u8],
     keys: &RootKeys,
 ) -> Result<Material, BadRow> {
@@ -284,7 +289,8 @@ fn decode_material(
     let len = usize::from(reader.u16().map_err(|_| wrong())?);
     let description = reader.bytes(len).map_err(|_| wrong())?;
     let aad = row.additional_data(description);
-    let held = SoftMaterial::from_row(&keys.rows, &aad, reader.rest()).ok_or_else(wrong)?;
+    let held = SoftMaterial::from_row(spec, usage, &keys.rows, &aad, reader.rest());
+    let held = held.ok_or_else(wrong)?;
     let description: MaterialRow = from_bytes(description).ok_or_else(wrong)?;
     let rotation = match description.rotation {
         Some(text) => Some(RotationType::parse(&text).ok_or_else(wrong)?),

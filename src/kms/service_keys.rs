@@ -88,7 +88,7 @@ impl Kms {
             }
             let service = alias.trim_start_matches("alias/aws/");
             let next = draft.now.plus_days(PERIOD_DAYS);
-            let key = draft.new_key(KeyManager::Aws)?;
+            let key = draft.new_symmetric_key(KeyManager::Aws)?;
             key.description =
                 format!("Default key that protects my {service} data when no other key is defined");
             key.rotation = Some(Rotation { period_days: PERIOD_DAYS, next });

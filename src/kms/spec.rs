@@ -1,5 +1,5 @@
-//! What a key is and may do: AWS' enumerations, in AWS' spelling. What is not offered yet is known
-//! by name, so that it is refused by name.
+//! What a key is and may do: AWS' enumerations, in AWS' spelling. What is not offered is known by
+//! name, so that it is refused by name. The algorithms of each spec are in `algorithms`.
 
 /// Makes an enumeration whose variants have AWS' spelling.
 macro_rules! aws_enum {
@@ -25,6 +25,8 @@ macro_rules! aws_enum {
     };
 }
 
+pub(crate) use aws_enum;
+
 aws_enum! {
     /// Kind of a key's material.
     KeySpec {
@@ -42,7 +44,7 @@ aws_enum! {
         EccNistP521 = "ECC_NIST_P521",
         /// Curve secp256k1.
         EccSecgP256k1 = "ECC_SECG_P256K1",
-        /// AES-256; the only one offered so far.
+        /// AES-256.
         SymmetricDefault = "SYMMETRIC_DEFAULT",
         /// HMAC with SHA-224.
         Hmac224 = "HMAC_224",

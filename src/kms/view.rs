@@ -66,6 +66,11 @@ impl<'a> View<'a> {
         self.admit_key(key, context)
     }
 
+    /// The operation.
+    pub(crate) fn op(&self) -> Op {
+        self.op
+    }
+
     /// Notes a key for the audit record.
     pub(crate) fn touch(&mut self, arn: KeyArn) {
         touch(&mut self.touched, arn);

@@ -11,9 +11,6 @@ use crate::wire::Answer;
 use crate::wire::input::{Input, InputError, required};
 use crate::wire::output::{blob, output, secret};
 
-/// What all answers of symmetric keys name.
-const ALGORITHM: &str = EncryptionAlgorithm::SymmetricDefault.as_str();
-
 pub(super) fn encrypt(kms: &Kms, input: &Input<'_>) -> Answer {
     let answer = kms.encrypt(&Encrypt {
         key: input.key("KeyId")?,
@@ -25,7 +22,7 @@ pub(super) fn encrypt(kms: &Kms, input: &Input<'_>) -> Answer {
     Ok(json!({
         "CiphertextBlob": blob(&answer.blob.0),
         "KeyId": answer.key.as_str(),
-        "EncryptionAlgorithm": ALGORITHM,
+        "EncryptionAlgorithm": answer.algorithm.as_str(),
     }))
 }
 
@@ -38,12 +35,12 @@ pub(super) fn decrypt(kms: &Kms, input: &Input<'_>) -> Answer {
         algorithm: algorithm(input, "EncryptionAlgorithm")?,
         dry_run: input.flag("DryRun")?,
     })?;
-    Ok(json!({
+    Ok(output(json!({
         "KeyId": answer.key.as_str(),
         "Plaintext": secret(&answer.plaintext),
-        "EncryptionAlgorithm": ALGORITHM,
-        "KeyMaterialId": answer.material.to_string(),
-    }))
+        "EncryptionAlgorithm": answer.algorithm.as_str(),
+        "KeyMaterialId": answer.material.map(|material| material.to_string()),
+    })))
 }
 
 pub(super) fn re_encrypt(kms: &Kms, input: &Input<'_>) -> Answer {
@@ -57,15 +54,15 @@ pub(super) fn re_encrypt(kms: &Kms, input: &Input<'_>) -> Answer {
         destination_algorithm: algorithm(input, "DestinationEncryptionAlgorithm")?,
         dry_run: input.flag("DryRun")?,
     })?;
-    Ok(json!({
+    Ok(output(json!({
         "CiphertextBlob": blob(&answer.blob.0),
         "SourceKeyId": answer.source_key.as_str(),
         "KeyId": answer.key.as_str(),
-        "SourceEncryptionAlgorithm": ALGORITHM,
-        "DestinationEncryptionAlgorithm": ALGORITHM,
-        "SourceKeyMaterialId": answer.source_material.to_string(),
-        "DestinationKeyMaterialId": answer.material.to_string(),
-    }))
+        "SourceEncryptionAlgorithm": answer.source_algorithm.as_str(),
+        "DestinationEncryptionAlgorithm": answer.algorithm.as_str(),
+        "SourceKeyMaterialId": answer.source_material.map(|material| material.to_string()),
+        "DestinationKeyMaterialId": answer.material.map(|material| material.to_string()),
+    })))
 }
 
 pub(super) fn generate_data_key(kms: &Kms, input: &Input<'_>) -> Answer {
@@ -115,7 +112,7 @@ fn algorithm(input: &Input<'_>, name: &str) -> Result<Option<EncryptionAlgorithm
 }
 
 /// `Recipient` asks for an answer sealed to an enclave: to ignore it would show the plaintext.
-fn refuse_recipient(input: &Input<'_>) -> Result<(), InputError> {
+pub(super) fn refuse_recipient(input: &Input<'_>) -> Result<(), InputError> {
     match input.has("Recipient") {
         false => Ok(()),
         true => Err(InputError::unsupported("Recipient is not offered.")),

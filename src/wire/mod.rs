@@ -2,6 +2,7 @@
 //! its output or its exception out. What the fields mean is said in `kms/`.
 
 mod aliases;
+mod asymmetric;
 mod crypto;
 mod input;
 mod keys;
@@ -83,6 +84,18 @@ fn dispatch(kms: &Kms, op: Op, input: &Value) -> Answer {
         Op::GenerateDataKey => crypto::generate_data_key(kms, input),
         Op::GenerateDataKeyWithoutPlaintext => crypto::generate_data_key_sealed(kms, input),
         Op::GenerateRandom => crypto::generate_random(kms, input),
+        Op::GetPublicKey => asymmetric::get_public_key(kms, input),
+        Op::Sign => asymmetric::sign(kms, input),
+        Op::Verify => asymmetric::verify(kms, input),
+        Op::GenerateMac => asymmetric::generate_mac(kms, input),
+        Op::VerifyMac => asymmetric::verify_mac(kms, input),
+        Op::DeriveSharedSecret => asymmetric::derive_shared_secret(kms, input),
+        Op::Encapsulate => asymmetric::encapsulate(kms, input),
+        Op::Decapsulate => asymmetric::decapsulate(kms, input),
+        Op::GenerateDataKeyPair => asymmetric::generate_data_key_pair(kms, input),
+        Op::GenerateDataKeyPairWithoutPlaintext => {
+            asymmetric::generate_data_key_pair_sealed(kms, input)
+        }
         Op::EnableKeyRotation => rotation::enable_key_rotation(kms, input),
         Op::DisableKeyRotation => rotation::disable_key_rotation(kms, input),
         Op::GetKeyRotationStatus => rotation::get_key_rotation_status(kms, input),
@@ -91,21 +104,14 @@ fn dispatch(kms: &Kms, op: Op, input: &Value) -> Answer {
         Op::ConnectCustomKeyStore
         | Op::CreateCustomKeyStore
         | Op::CreateGrant
-        | Op::Decapsulate
         | Op::DeleteCustomKeyStore
         | Op::DeleteImportedKeyMaterial
         | Op::DeleteKey
         | Op::DeletionDue
-        | Op::DeriveSharedSecret
         | Op::DescribeCustomKeyStores
         | Op::DisconnectCustomKeyStore
-        | Op::Encapsulate
-        | Op::GenerateDataKeyPair
-        | Op::GenerateDataKeyPairWithoutPlaintext
-        | Op::GenerateMac
         | Op::GetKeyLastUsage
         | Op::GetParametersForImport
-        | Op::GetPublicKey
         | Op::ImportKeyMaterial
         | Op::ListGrants
         | Op::ListRetirableGrants
@@ -113,11 +119,8 @@ fn dispatch(kms: &Kms, op: Op, input: &Value) -> Answer {
         | Op::RetireGrant
         | Op::RevokeGrant
         | Op::RotateKey
-        | Op::Sign
         | Op::UpdateCustomKeyStore
-        | Op::UpdatePrimaryRegion
-        | Op::Verify
-        | Op::VerifyMac => {
+        | Op::UpdatePrimaryRegion => {
             Err(InputError::unsupported(&format!("{} is not offered yet.", op.name())).into())
         }
     }

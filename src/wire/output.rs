@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Number, Value, json};
 
-use crate::kms::{EncryptionAlgorithm, KeyMetadata, KeySpec, Page, Timestamp, answer_to_base64};
+use crate::kms::{KeyMetadata, Page, Timestamp, answer_to_base64};
 use crate::secret::SecretBytes;
 
 /// Seconds since the epoch with a fraction.
@@ -56,11 +56,7 @@ pub(super) fn page<T>(name: &str, page: &Page<T>, entry: impl Fn(&T) -> Value) -
 
 /// `KeyMetadata`.
 pub(super) fn metadata(key: &KeyMetadata) -> Value {
-    let algorithms = match key.spec {
-        KeySpec::SymmetricDefault => json!([EncryptionAlgorithm::SymmetricDefault.as_str()]),
-        _ => Value::Null,
-    };
-    output(json!({
+    let mut value = output(json!({
         "AWSAccountId": key.arn.account(),
         "KeyId": key.key_id().as_str(),
         "Arn": key.arn.as_str(),
@@ -74,8 +70,18 @@ pub(super) fn metadata(key: &KeyMetadata) -> Value {
         "KeyManager": key.manager.as_str(),
         "CustomerMasterKeySpec": key.spec.as_str(),
         "KeySpec": key.spec.as_str(),
-        "EncryptionAlgorithms": algorithms,
         "MultiRegion": false,
         "CurrentKeyMaterialId": key.current_material.map(|material| material.to_string()),
-    }))
+    }));
+    if let Value::Object(map) = &mut value {
+        map.extend(algorithms(key));
+    }
+    value
+}
+
+/// The lists of algorithms that a key knows; those that are empty are left out.
+pub(super) fn algorithms(key: &KeyMetadata) -> Map<String, Value> {
+    let lists = key.algorithms();
+    let lists = lists.into_iter().filter(|(_, list)| !list.is_empty());
+    lists.map(|(name, list)| (name.to_owned(), Value::from(list))).collect()
 }

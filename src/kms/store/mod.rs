@@ -1,7 +1,16 @@
 //! Key stores: where material lives and is used. Material goes in and never comes out.
 
+mod ecc;
+mod ed25519;
 mod held;
+mod mac;
+mod ml_dsa;
+mod ml_kem;
+mod pair;
+mod rsa;
 mod soft;
+mod symmetric;
 
 pub use held::{HeldMaterial, RowKey};
-pub use soft::SoftMaterial;
+pub(crate) use pair::generate_pair;
+pub(crate) use soft::{SoftMaterial, generate};

@@ -1,0 +1,91 @@
+//! ML-KEM decapsulation keys (FIPS 203).
+
+use aws_lc_rs::kem::{
+    Algorithm, AlgorithmId, Ciphertext, DecapsulationKey, EncapsulationKey, ML_KEM_512, ML_KEM_768,
+    ML_KEM_1024,
+};
+
+use crate::kms::KmsError;
+use crate::kms::spec::KeySpec;
+use crate::secret::SecretBytes;
+
+pub(super) struct MlKemKey {
+    private: DecapsulationKey<AlgorithmId>,
+    public: EncapsulationKey<AlgorithmId>,
+    ciphertext_len: usize,
+}
+
+impl std::fmt::Debug for MlKemKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MlKemKey")
+    }
+}
+
+/// Parameters of a set: the algorithm, k (FIPS 203, table 2), bytes of a ciphertext (table 3), and the
+/// last arc of its object identifier (2.16.840.1.101.3.4.4.x, RFC 9935).
+pub(super) struct Set {
+    pub(super) algorithm: &'static Algorithm<AlgorithmId>,
+    k: usize,
+    ciphertext_len: usize,
+    arc: u8,
+}
+
+pub(super) fn set(spec: KeySpec) -> Option<Set> {
+    Some(match spec {
+        KeySpec::MlKem512 => Set { algorithm: &ML_KEM_512, k: 2, ciphertext_len: 768, arc: 1 },
+        KeySpec::MlKem768 => Set { algorithm: &ML_KEM_768, k: 3, ciphertext_len: 1088, arc: 2 },
+        KeySpec::MlKem1024 => Set { algorithm: &ML_KEM_1024, k: 4, ciphertext_len: 1568, arc: 3 },
+        _ => return None,
+    })
+}
+
+impl Set {
+    /// The encapsulation key inside a decapsulation key: dk_PKE (384 k bytes), ek (384 k + 32), hash
+    /// of ek, z (FIPS 203, algorithm 16).
+    fn public_part<'a>(&self, private: &'a [u8]) -> Option<&'a [u8]> {
+        let len = self.k.checked_mul(384)?;
+        private.get(len..)?.get(..len.checked_add(32)?)
+    }
+
+    /// SubjectPublicKeyInfo of an encapsulation key.
+    pub(super) fn spki(&self, public: &[u8]) -> Vec<u8> {
+        let algorithm =
+            [0x30, 0x0b, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x04, self.arc];
+        let bits = [&[0][..], public].concat();
+        let body = [&algorithm[..], &der(0x03, &bits)].concat();
+        der(0x30, &body)
+    }
+}
+
+/// A DER element; the contents here take at most 65535 bytes.
+fn der(tag: u8, contents: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(contents.len()).unwrap_or(u16::MAX).to_be_bytes();
+    [&[tag, 0x82][..], &len, contents].concat()
+}
+
+impl MlKemKey {
+    pub(super) fn from_bytes(spec: KeySpec, bytes: &[u8]) -> Option<(Self, Vec<u8>)> {
+        let set = set(spec)?;
+        let private = DecapsulationKey::new(set.algorithm, bytes).ok()?;
+        let public = set.public_part(bytes)?;
+        let spki = set.spki(public);
+        let public = EncapsulationKey::new(set.algorithm, public).ok()?;
+        Some((Self { private, public, ciphertext_len: set.ciphertext_len }, spki))
+    }
+
+    pub(super) fn encapsulate(&self) -> Result<(Vec<u8>, SecretBytes), KmsError> {
+        let (sealed, secret) = self.public.encapsulate().map_err(|_| KmsError::Internal {
+            message: "the ML-KEM encapsulation failed".to_owned(),
+        })?;
+        Ok((sealed.as_ref().to_vec(), SecretBytes::new(secret.as_ref().to_vec())))
+    }
+
+    pub(super) fn decapsulate(&self, sealed: &[u8]) -> Result<SecretBytes, KmsError> {
+        if sealed.len() != self.ciphertext_len {
+            return Err(KmsError::InvalidCiphertext);
+        }
+        let secret = self.private.decapsulate(Ciphertext::from(sealed));
+        let secret = secret.map_err(|_| KmsError::InvalidCiphertext)?;
+        Ok(SecretBytes::new(secret.as_ref().to_vec()))
+    }
+}

@@ -1,0 +1,88 @@
+"""The other side of the asymmetric operations, by the Python package `cryptography`.
+
+Reads a JSON list of tasks from stdin and writes the list of answers. All bytes are base64. A task that
+fails ends the program with an error.
+"""
+
+import base64
+import hashlib
+import json
+import sys
+
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
+
+HASHES = {"256": hashes.SHA256, "384": hashes.SHA384, "512": hashes.SHA512, "1": hashes.SHA1}
+CURVES = {"P256": "secp256r1", "P384": "secp384r1", "P521": "secp521r1", "P256K1": "secp256k1"}
+
+
+def unpack(text):
+    return base64.b64decode(text, validate=True)
+
+
+def pack(data):
+    return base64.b64encode(data).decode()
+
+
+def verify(task):
+    """Checks a signature over `message`, which is a digest if `digest` is set."""
+    key = serialization.load_der_public_key(unpack(task["public"]))
+    message, signature, how = unpack(task["message"]), unpack(task["signature"]), task["algorithm"]
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        key.verify(signature, message)
+        return {}
+    digest = HASHES[how.rsplit("_", 1)[1]]()
+    over = utils.Prehashed(digest) if task["digest"] else digest
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        assert key.curve.name == CURVES[task["spec"].rsplit("_", 1)[1]], key.curve.name
+        key.verify(signature, message, ec.ECDSA(over))
+        return {}
+    assert key.key_size == int(task["spec"].rsplit("_", 1)[1])
+    if "PSS" in how:
+        pad = padding.PSS(mgf=padding.MGF1(digest), salt_length=digest.digest_size)
+    else:
+        pad = padding.PKCS1v15()
+    key.verify(signature, message, pad, over)
+    return {}
+
+
+def encrypt(task):
+    """Encrypts `plaintext` to an RSA key."""
+    key = serialization.load_der_public_key(unpack(task["public"]))
+    digest = HASHES[task["algorithm"].rsplit("_", 1)[1]]
+    pad = padding.OAEP(mgf=padding.MGF1(digest()), algorithm=digest(), label=None)
+    return {"ciphertext": pack(key.encrypt(unpack(task["plaintext"]), pad))}
+
+
+def agree(task):
+    """A fresh key on the curve of `public`, and the secret that both have in common."""
+    theirs = serialization.load_der_public_key(unpack(task["public"]))
+    ours = ec.generate_private_key(theirs.curve)
+    spki = ours.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return {"public": pack(spki), "secret": pack(ours.exchange(ec.ECDH(), theirs))}
+
+
+def pair(task):
+    """Loads both halves of a data key pair and checks that they belong together."""
+    private = serialization.load_der_private_key(unpack(task["private"]), None)
+    spki = private.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    assert spki == unpack(task["public"]), task["spec"]
+    if isinstance(private, rsa.RSAPrivateKey):
+        assert private.key_size == int(task["spec"].rsplit("_", 1)[1])
+        assert private.private_numbers().public_numbers.e == 65537
+    return {}
+
+
+def digest(task):
+    """The digest of `message` that an algorithm signs."""
+    return {"digest": pack(hashlib.new("sha" + task["bits"], unpack(task["message"])).digest())}
+
+
+TASKS = {f.__name__: f for f in (verify, encrypt, agree, pair, digest)}
+
+if __name__ == "__main__":
+    json.dump([TASKS[task["do"]](task) for task in json.load(sys.stdin)], sys.stdout)
