@@ -18,6 +18,8 @@ pub enum Rank {
     Nodes,
     /// Bounded caches: data keys, lower descriptors, queues.
     Cache,
+    /// The KMS' Regions; held while one is made.
+    Regions,
     /// The KMS' database; held through a whole change.
     Database,
     /// The pointer to the KMS' ring of keys; held for a clone or a swap.

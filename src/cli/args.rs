@@ -88,6 +88,8 @@ pub enum Command {
     Ls(InnerArgs),
     /// Call an operation of the key service, as `aws kms` does
     Kms(KmsArgs),
+    /// Serve a key service to clients of AWS KMS
+    Serve(ServeArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Write manual pages into a directory
@@ -315,6 +317,47 @@ Examples:
   kmsfs kms --on ~/Private describe-key --key-id alias/aws/fs
   kmsfs kms --kms ~/keys create-key --description \"for backups\"
   kmsfs kms --kms ~/keys create-alias --alias-name alias/backup --target-key-id KEY";
+
+/// `kmsfs serve`.
+#[derive(Debug, clap::Args)]
+pub struct ServeArgs {
+    /// Directory of the key service
+    #[arg(long, value_name = "DIR")]
+    pub kms: PathBuf,
+    /// Make the key service if it is not there
+    #[arg(long)]
+    pub create: bool,
+    /// Where to listen: HOST:PORT (port 0 takes a free one), or unix:PATH
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8733")]
+    pub listen: String,
+    /// Access keys of those who may ask; made on first start [default: DIR/credentials.toml]
+    #[arg(long, value_name = "FILE")]
+    pub credentials: Option<PathBuf>,
+    /// Listen where others can reach; signatures protect requests, nothing hides them
+    #[arg(long)]
+    pub allow_remote: bool,
+    /// Take the passphrase from the first line of FILE; - is stdin
+    #[arg(long, value_name = "FILE", group = "secret", help_heading = "Unlock")]
+    pub passfile: Option<PathBuf>,
+    /// Take the passphrase from the first line that the shell command CMD prints
+    #[arg(long, value_name = "CMD", group = "secret", help_heading = "Unlock")]
+    pub extpass: Option<String>,
+    /// Unlock by a file of at least 32 random bytes in place of a passphrase
+    #[arg(long, value_name = "FILE", group = "secret", help_heading = "Unlock")]
+    pub keyfile: Option<PathBuf>,
+}
+
+impl ServeArgs {
+    /// How to unlock.
+    pub fn unlock(&self) -> UnlockArgs {
+        UnlockArgs {
+            passfile: self.passfile.clone(),
+            extpass: self.extpass.clone(),
+            keyfile: self.keyfile.clone(),
+            kms: Some(self.kms.clone()),
+        }
+    }
+}
 
 /// `kmsfs completions`.
 #[derive(Debug, clap::Args)]

@@ -21,6 +21,7 @@ mod print;
 mod progress;
 mod rewrap;
 mod rotate;
+mod serve;
 mod status;
 mod target;
 mod unlock;
@@ -99,6 +100,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         Command::Cat(args) => cat::run(args),
         Command::Ls(args) => ls::run(args, printer),
         Command::Kms(call) => kms_call::run(call, &args.global, printer),
+        Command::Serve(args) => serve::run(args, printer),
         Command::Completions(args) => man::completions(args, printer),
         Command::Man(args) => man::pages(args, printer),
     }

@@ -194,6 +194,12 @@ impl fmt::Debug for MacKey {
     }
 }
 
+/// HMAC-SHA-256 (RFC 2104) under a key of any length.
+pub fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message);
+    <[u8; 32]>::try_from(tag.as_ref()).unwrap_or_else(|_| stop("aws-lc-rs hmac"))
+}
+
 /// SHA-256 (FIPS 180-4) of the parts, one after another.
 pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);

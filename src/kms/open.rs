@@ -130,25 +130,46 @@ pub(crate) fn create_database(
     cost: Argon2Cost,
     options: &KmsOptions,
 ) -> Result<RootKey, OpenError> {
-    check_options(options)?;
+    let random = &*options.random;
+    let root = RootKey(Secret::random(random));
+    // A passphrase that is none is refused before anything is made.
+    let slot = seal_slot(&root, unlock, cost, random)?;
+    write_database(dir, &root, Some(slot), options)?;
+    Ok(root)
+}
+
+/// Makes an empty key database without a slot, for a root key that comes from elsewhere.
+pub(crate) fn create_region_database(
+    dir: &Path,
+    root: &RootKey,
+    options: &KmsOptions,
+) -> Result<(), OpenError> {
+    write_database(dir, root, None, options)
+}
+
+fn write_database(
+    dir: &Path,
+    root: &RootKey,
+    slot: Option<Vec<u8>>,
+    options: &KmsOptions,
+) -> Result<(), OpenError> {
+    options.check()?;
     let path = dir.join(DATABASE_NAME);
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     if path.try_exists()? {
         return Err(OpenError::Exists { path });
     }
     let random = &*options.random;
-    let root = RootKey(Secret::random(random));
     let database: [u8; 16] = random_array(random);
-    let keys = RootKeys::derive(&root, &database);
-    let slot = seal_slot(&root, unlock, cost, random)?;
+    let keys = RootKeys::derive(root, &database);
     let meta = |name: &str| RowId::new(Table::Meta, name);
-    let rows = Rows::from([
-        (RowId::new(Table::Slots, "1"), slot),
+    let mut rows = Rows::from([
         (meta(META_DATABASE), database.to_vec()),
         (meta(META_REGION), options.region.clone().into_bytes()),
         (meta(META_ACCOUNT), options.account.clone().into_bytes()),
         (meta(META_AUDIT), AuditHead::default().encode()),
     ]);
+    rows.extend(slot.map(|slot| (RowId::new(Table::Slots, "1"), slot)));
     let mac = ring_mac(&rows, 1, &keys);
 
     let draft = dir.join(format!(".{DATABASE_NAME}.{}", hex(&random_array::<8>(random))));
@@ -163,11 +184,17 @@ pub(crate) fn create_database(
     std::fs::remove_file(&draft)?;
     linked?;
     File::open(dir)?.sync_all()?;
-    Ok(root)
+    Ok(())
 }
 
-fn check_options(options: &KmsOptions) -> Result<(), OpenError> {
-    let KmsOptions { region, account, .. } = options;
+impl KmsOptions {
+    /// Whether Region and account are of AWS' form.
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        check_place(&self.region, &self.account)
+    }
+}
+
+fn check_place(region: &str, account: &str) -> Result<(), OpenError> {
     let parts: Vec<&str> = region.split('-').collect();
     let is_region = matches!(parts.as_slice(), [words @ .., number]
         if (2..=3).contains(&words.len())
@@ -189,10 +216,7 @@ mod tests {
 
     #[test]
     fn regions_have_the_form_of_aws() {
-        let check = |region: &str, account: &str| {
-            let (region, account) = (region.to_owned(), account.to_owned());
-            check_options(&KmsOptions { region, account, ..KmsOptions::default() }).is_ok()
-        };
+        let check = |region: &str, account: &str| check_place(region, account).is_ok();
         assert!(check("us-east-1", "000000000000") && check("us-gov-west-1", "123456789012"));
         for region in ["", "local", "local-1", "us-east-", "US-east-1", "a-b-c-d-1"] {
             assert!(!check(region, "000000000000"), "{region}");

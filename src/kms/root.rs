@@ -19,6 +19,8 @@ pub(crate) struct RootKeys {
     pub(crate) ring: MacKey,
     /// Over each line of the audit log.
     pub(crate) audit: Arc<MacKey>,
+    /// From which the root keys of further Regions come.
+    regions: Secret<32>,
 }
 
 impl RootKeys {
@@ -29,6 +31,13 @@ impl RootKeys {
             rows: RowKey(derive(root, database, b"kmsfs v1 kms rows")),
             ring: MacKey::new(&derive(root, database, b"kmsfs v1 kms ring")),
             audit: Arc::new(MacKey::new(&derive(root, database, b"kmsfs v1 kms audit"))),
+            regions: derive(root, database, b"kmsfs v1 kms regions"),
         }
+    }
+
+    /// The root key of an account in a Region: HKDF, salt the account, info a label and the Region.
+    pub(crate) fn region_root(&self, account: &str, region: &str) -> RootKey {
+        let info = [b"kmsfs v1 kms region ", region.as_bytes()].concat();
+        RootKey(derive(self.regions.expose(), account.as_bytes(), &info))
     }
 }

@@ -144,6 +144,31 @@ impl Kms {
         Ok(Self { core: Arc::new(core), principal: root })
     }
 
+    /// The root key of an account in a Region of this installation.
+    pub(crate) fn region_root(&self, account: &str, region: &str) -> RootKey {
+        self.core.keys.region_root(account, region)
+    }
+
+    /// Opens the key database of an account in a Region of this installation.
+    pub(crate) fn open_region(
+        &self,
+        dir: &Path,
+        account: &str,
+        region: &str,
+    ) -> Result<Self, OpenError> {
+        let root = self.region_root(account, region);
+        let kms = Self::open_with(dir, self.core.options.clone(), |_| Ok(root))?;
+        match kms.account() == account && kms.region() == region {
+            true => Ok(kms),
+            false => Err(OpenError::Corrupt { what: format!("not of {account} in {region}") }),
+        }
+    }
+
+    /// The time by the service's clock.
+    pub fn now(&self) -> Timestamp {
+        self.core.now()
+    }
+
     /// The same service, asked by another principal.
     pub fn caller(&self, principal: Principal) -> Self {
         Self { core: Arc::clone(&self.core), principal: Arc::new(principal) }

@@ -1,0 +1,137 @@
+//! `kmsfs serve`: the key service for clients of AWS KMS.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::cli::args::ServeArgs;
+use crate::cli::interrupt::Interrupt;
+use crate::cli::print::{Printer, table};
+use crate::cli::unlock::{create_kms, has_kms, open_kms};
+use crate::control::report::Report;
+use crate::control::{Failure, Kind};
+use crate::http::{Credentials, Listen, Server, Service};
+use crate::kms::{KmsError, Regions};
+use crate::random::OsRandom;
+
+/// How often is looked for the end.
+const LOOK: Duration = Duration::from_millis(100);
+/// How often what is due is carried out.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What a running server says of itself.
+#[derive(Debug, Deserialize, Serialize)]
+struct ServeReport {
+    endpoint: String,
+    kms: PathBuf,
+    credentials: PathBuf,
+    account: String,
+    region: String,
+    pid: u32,
+}
+
+impl Report for ServeReport {
+    const SCHEMA: &'static str = "kmsfs.serve/1";
+}
+
+/// Runs the command: serves until it is told to stop.
+///
+/// # Errors
+/// [`Kind::Usage`] for an address that others can reach; those of unlocking; what the system answers.
+pub fn run(args: &ServeArgs, printer: Printer) -> Result<(), Failure> {
+    let listen = parse_listen(&args.listen, args.allow_remote)?;
+    let dir = &args.kms;
+    let kms = match has_kms(dir) || !args.create {
+        true => open_kms(dir, &args.unlock(), dir)?,
+        false => create_kms(dir, &args.unlock(), dir)?,
+    };
+    let path = args.credentials.clone().unwrap_or_else(|| dir.join("credentials.toml"));
+    let credentials = match path.exists() {
+        true => Credentials::load(&path),
+        false => Credentials::create(&path, &kms.account(), &OsRandom),
+    };
+    let credentials =
+        credentials.map_err(|error| Failure::new(Kind::ConfigUnreadable, error.to_string()))?;
+    let report = |endpoint: &str| ServeReport {
+        endpoint: endpoint.to_owned(),
+        kms: dir.clone(),
+        credentials: path.clone(),
+        account: kms.account(),
+        region: kms.region(),
+        pid: std::process::id(),
+    };
+    let regions = Regions::open(kms.clone(), dir)
+        .map_err(|error| Failure::new(Kind::ConfigUnreadable, error.to_string()))?;
+    let service = Arc::new(Service::new(regions, credentials));
+    let interrupt = Interrupt::watch()?;
+    let server = Server::start(Arc::clone(&service), &listen)
+        .map_err(|error| Failure::io(&args.listen, &error))?;
+    printer.data(&report(server.endpoint()), text)?;
+    keep(&service, &interrupt);
+    server.stop();
+    service.flush_audit().map_err(Failure::from)
+}
+
+/// Carries out what is due until the user wants to stop.
+fn keep(service: &Service, interrupt: &Interrupt) {
+    let mut next = Instant::now();
+    let mut trouble: Option<KmsError> = None;
+    while !interrupt.is_set() {
+        if next <= Instant::now() {
+            next = Instant::now() + TICK;
+            let now = service.tick().err();
+            // The same trouble is logged once, not every second.
+            if let Some(error) = now.as_ref().filter(|error| trouble.as_ref() != Some(*error)) {
+                tracing::warn!("key service: {}: {error}", error.exception());
+            }
+            trouble = now;
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+/// `HOST:PORT` or `unix:PATH`.
+fn parse_listen(text: &str, allow_remote: bool) -> Result<Listen, Failure> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Ok(Listen::Unix(PathBuf::from(path)));
+    }
+    let address: std::net::SocketAddr = text.parse().map_err(|_| {
+        Failure::new(Kind::Usage, format!("{text}: not an address"))
+            .hint("--listen 127.0.0.1:8733 or --listen unix:/run/kmsfs/kms.sock")
+    })?;
+    if !address.ip().is_loopback() && !allow_remote {
+        return Err(Failure::new(Kind::Usage, format!("{address} can be reached from elsewhere"))
+            .hint("--allow-remote if a proxy in front of it speaks TLS"));
+    }
+    Ok(Listen::Tcp(address))
+}
+
+fn text(report: &ServeReport) -> String {
+    let rows = [
+        ("endpoint", report.endpoint.clone()),
+        ("credentials", report.credentials.display().to_string()),
+        ("account", report.account.clone()),
+        ("region", report.region.clone()),
+    ];
+    table(&rows)
+        + "next: AWS_ENDPOINT_URL_KMS=ENDPOINT, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY from the \
+           credentials, then aws kms list-keys\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_and_unix_sockets_unless_said() {
+        assert!(parse_listen("127.0.0.1:0", false).is_ok());
+        assert!(parse_listen("[::1]:80", false).is_ok());
+        assert!(parse_listen("unix:/tmp/x", false).is_ok());
+        assert!(parse_listen("0.0.0.0:80", false).is_err());
+        assert!(parse_listen("0.0.0.0:80", true).is_ok());
+        assert!(parse_listen("localhost", false).is_err());
+    }
+}

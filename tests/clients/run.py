@@ -1,0 +1,243 @@
+"""Clients of AWS KMS, unchanged, against `kmsfs serve`.
+
+The endpoint, the access key and the Region come from the environment, as the clients take them. Each
+function is a test; one that fails ends the program with an error.
+"""
+
+import base64
+import datetime
+import filecmp
+import hashlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+
+import aws_encryption_sdk
+import boto3
+from aws_encryption_sdk.identifiers import CommitmentPolicy
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding
+
+BIN = pathlib.Path(sys.executable).parent
+ENDPOINT = os.environ["AWS_ENDPOINT_URL_KMS"]
+
+
+def client(**settings):
+    # Without retries an answer of 500 is seen as one.
+    return boto3.client("kms", config=Config(retries={"max_attempts": 0}), **settings)
+
+
+def refused(exception, call, **arguments):
+    try:
+        call(**arguments)
+    except ClientError as error:
+        found = error.response["Error"]
+        assert found["Code"] == exception, found
+        assert error.response["ResponseMetadata"]["RequestId"]
+        return found["Message"]
+    raise AssertionError(f"{exception} expected")
+
+
+def boto3_uses_symmetric_keys():
+    kms = client()
+    key = kms.create_key(Description="symmetric", Tags=[{"TagKey": "a", "TagValue": "b"}])["KeyMetadata"]
+    kms.create_alias(AliasName="alias/boto3", TargetKeyId=key["KeyId"])
+    context = {"purpose": "test", "ümlaut": "ö"}
+    sealed = kms.encrypt(KeyId="alias/boto3", Plaintext=b"hello", EncryptionContext=context)
+    blob = sealed["CiphertextBlob"]
+    assert kms.decrypt(CiphertextBlob=blob, EncryptionContext=context)["Plaintext"] == b"hello"
+    assert refused("InvalidCiphertextException", kms.decrypt, CiphertextBlob=blob) == ""
+    data_key = kms.generate_data_key(KeyId=key["Arn"], KeySpec="AES_256")
+    kms.rotate_key_on_demand(KeyId=key["KeyId"])
+    opened = kms.decrypt(CiphertextBlob=data_key["CiphertextBlob"])
+    assert opened["Plaintext"] == data_key["Plaintext"] and opened["KeyId"] == key["Arn"]
+    again = kms.re_encrypt(CiphertextBlob=blob, SourceEncryptionContext=context, DestinationKeyId=key["Arn"])
+    assert kms.decrypt(CiphertextBlob=again["CiphertextBlob"])["Plaintext"] == b"hello"
+    assert len(kms.generate_random(NumberOfBytes=33)["Plaintext"]) == 33
+    kms.disable_key(KeyId=key["KeyId"])
+    message = refused("DisabledException", kms.encrypt, KeyId=key["KeyId"], Plaintext=b"x")
+    assert message == f"{key['Arn']} is disabled."
+    kms.enable_key(KeyId=key["KeyId"])
+    kms.schedule_key_deletion(KeyId=key["KeyId"], PendingWindowInDays=7)
+    message = refused("KMSInvalidStateException", kms.encrypt, KeyId=key["KeyId"], Plaintext=b"x")
+    assert message == f"{key['Arn']} is pending deletion."
+    kms.cancel_key_deletion(KeyId=key["KeyId"])
+    assert kms.describe_key(KeyId=key["KeyId"])["KeyMetadata"]["KeyState"] == "Disabled"
+    refused("DryRunOperationException", kms.generate_mac, DryRun=True, Message=b"x", MacAlgorithm="HMAC_SHA_256",
+            KeyId=kms.create_key(KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC")["KeyMetadata"]["KeyId"])
+    listed = [k["KeyId"] for page in kms.get_paginator("list_keys").paginate(PaginationConfig={"PageSize": 1})
+              for k in page["Keys"]]
+    assert key["KeyId"] in listed and len(listed) == len(set(listed))
+
+
+def boto3_uses_asymmetric_keys():
+    kms = client()
+    key = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["KeyId"]
+    signature = kms.sign(KeyId=key, Message=b"text", SigningAlgorithm="ECDSA_SHA_256")["Signature"]
+    public = serialization.load_der_public_key(kms.get_public_key(KeyId=key)["PublicKey"])
+    public.verify(signature, b"text", ec.ECDSA(hashes.SHA256()))
+    refused("KMSInvalidSignatureException", kms.verify, KeyId=key, Message=b"other", Signature=signature,
+            SigningAlgorithm="ECDSA_SHA_256")
+    key = kms.create_key(KeySpec="RSA_2048", KeyUsage="ENCRYPT_DECRYPT")["KeyMetadata"]["KeyId"]
+    public = serialization.load_der_public_key(kms.get_public_key(KeyId=key)["PublicKey"])
+    digest = hashes.SHA256()
+    sealed = public.encrypt(b"secret", padding.OAEP(padding.MGF1(digest), digest, None))
+    opened = kms.decrypt(KeyId=key, CiphertextBlob=sealed, EncryptionAlgorithm="RSAES_OAEP_SHA_256")
+    assert opened["Plaintext"] == b"secret"
+
+
+def regions_are_apart():
+    here, there = client(), client(region_name="eu-central-1")
+    key = there.create_key()["KeyMetadata"]
+    assert ":eu-central-1:" in key["Arn"]
+    refused("NotFoundException", here.describe_key, KeyId=key["KeyId"])
+    blob = there.encrypt(KeyId=key["KeyId"], Plaintext=b"x")["CiphertextBlob"]
+    refused("InvalidCiphertextException", here.decrypt, CiphertextBlob=blob)
+
+
+def post(headers, body=b"{}", path="/"):
+    request = urllib.request.Request(ENDPOINT + path, data=body, headers=headers)
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read() or b"{}")
+
+
+def sign(body=b"{}", service="kms", secret=None, at=None):
+    found = boto3.Session().get_credentials()
+    credentials = Credentials(found.access_key, secret or found.secret_key)
+    request = AWSRequest("POST", ENDPOINT + "/", data=body, headers={
+        "Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": "TrentService.ListKeys"})
+    signer = SigV4Auth(credentials, service, "us-east-1")
+    if at:
+        import botocore.auth
+        kept = botocore.auth.get_current_datetime
+        botocore.auth.get_current_datetime = lambda *_, **__: at
+        signer.add_auth(request)
+        botocore.auth.get_current_datetime = kept
+    else:
+        signer.add_auth(request)
+    return dict(request.headers)
+
+
+def only_signed_requests_are_let_in():
+    assert post(sign())[0] == 200
+
+    def name(headers, **more):
+        status, answer = post(headers, **more)
+        assert status == 400, (status, answer)
+        return answer["__type"]
+
+    now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+    assert name({"X-Amz-Target": "TrentService.ListKeys"}) == "MissingAuthenticationTokenException"
+    assert name(sign(secret="wrong")) == "InvalidSignatureException"
+    assert name(sign(service="s3")) == "InvalidSignatureException"
+    assert name(sign(), body=b'{"Limit":1}') == "InvalidSignatureException"
+    assert name(sign() | {"X-Amz-Target": "TrentService.CreateKey"}) == "InvalidSignatureException"
+    for minutes in (-16, 16):
+        late = sign(at=now + datetime.timedelta(minutes=minutes))
+        assert name(late) == "InvalidSignatureException"
+    assert post(sign(at=now - datetime.timedelta(minutes=14)))[0] == 200
+    forged = sign()
+    forged["Authorization"] = forged["Authorization"].replace("Credential=", "Credential=X")
+    assert name(forged) == "UnrecognizedClientException"
+    for nonsense in ("", "Bearer x", "AWS4-HMAC-SHA256 ", "AWS4-HMAC-SHA256 Credential=a/b, Signature=, SignedHeaders="):
+        assert name(sign() | {"Authorization": nonsense}).endswith("Exception")
+    assert name(sign(body=b"[1"), body=b"[1") == "SerializationException"
+    assert name(sign(body=b"[1]"), body=b"[1]") == "SerializationException"
+    assert post(sign(), path="/other")[0] == 404
+    assert post(sign(), body=b" " * (2 << 20))[0] == 413
+    refused("UnknownOperationException", lambda: raise_unknown())
+
+
+def raise_unknown():
+    headers = sign()
+    request = AWSRequest("POST", ENDPOINT + "/", data=b"{}", headers={"X-Amz-Target": "TrentService.Nonsense"})
+    found = boto3.Session().get_credentials()
+    SigV4Auth(Credentials(found.access_key, found.secret_key), "kms", "us-east-1").add_auth(request)
+    status, answer = post(dict(request.headers))
+    assert status == 400 and headers
+    raise ClientError({"Error": {"Code": answer["__type"], "Message": answer["message"]},
+                       "ResponseMetadata": {"RequestId": "-"}}, "Nonsense")
+
+
+def run(*words, **more):
+    return subprocess.run([str(word) for word in words], check=True, capture_output=True, text=True, **more).stdout
+
+
+def aws_cli_manages_keys():
+    aws = BIN / "aws"
+    key = run(aws, "kms", "create-key", "--query", "KeyMetadata.KeyId", "--output", "text").strip()
+    run(aws, "kms", "create-alias", "--alias-name", "alias/cli", "--target-key-id", key)
+    run(aws, "kms", "enable-key-rotation", "--key-id", key, "--rotation-period-in-days", "90")
+    status = json.loads(run(aws, "kms", "get-key-rotation-status", "--key-id", key))
+    assert status["KeyRotationEnabled"] and status["RotationPeriodInDays"] == 90
+    with tempfile.TemporaryDirectory() as place:
+        plain = pathlib.Path(place, "plain")
+        plain.write_bytes(b"bytes \x00\xff")
+        sealed = run(aws, "kms", "encrypt", "--key-id", "alias/cli", "--plaintext", f"fileb://{plain}",
+                     "--query", "CiphertextBlob", "--output", "text").strip()
+        blob = pathlib.Path(place, "blob")
+        blob.write_bytes(base64.b64decode(sealed))
+        opened = run(aws, "kms", "decrypt", "--ciphertext-blob", f"fileb://{blob}",
+                     "--query", "Plaintext", "--output", "text")
+        assert base64.b64decode(opened) == b"bytes \x00\xff"
+
+
+def encryption_sdk_seals_and_opens():
+    kms = client()
+    arn = kms.create_key()["KeyMetadata"]["Arn"]
+    sdk = aws_encryption_sdk.EncryptionSDKClient(
+        commitment_policy=CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT)
+    provider = aws_encryption_sdk.StrictAwsKmsMasterKeyProvider(key_ids=[arn])
+    data = hashlib.sha512(b"seed").digest() * 5000
+    sealed, _ = sdk.encrypt(source=data, key_provider=provider, encryption_context={"a": "b"})
+    opened, header = sdk.decrypt(source=sealed, key_provider=provider)
+    assert opened == data and header.encryption_context["a"] == "b"
+    cache = aws_encryption_sdk.LocalCryptoMaterialsCache(capacity=10)
+    manager = aws_encryption_sdk.CachingCryptoMaterialsManager(
+        master_key_provider=provider, cache=cache, max_age=60.0, max_messages_encrypted=3)
+    keys = set()
+    for _ in range(6):
+        sealed, header = sdk.encrypt(source=b"small", materials_manager=manager)
+        keys.add(next(iter(header.encrypted_data_keys)).encrypted_data_key)
+        assert sdk.decrypt(source=sealed, key_provider=provider)[0] == b"small"
+    assert len(keys) == 2, "a data key serves three messages"
+
+
+def encryption_cli_seals_a_tree():
+    arn = client().create_key()["KeyMetadata"]["Arn"]
+    with tempfile.TemporaryDirectory() as place:
+        place = pathlib.Path(place)
+        plain, sealed, opened = place / "plain", place / "sealed", place / "opened"
+        for no in range(3):
+            (plain / str(no)).mkdir(parents=True)
+            (plain / str(no) / "file").write_bytes(os.urandom(1000 * no))
+        sealed.mkdir()
+        opened.mkdir()
+        tool = [BIN / "aws-encryption-cli", "--recursive", "--wrapping-keys", f"key={arn}", "--suppress-metadata",
+                "--commitment-policy", "require-encrypt-require-decrypt"]
+        run(*tool, "--encrypt", "--input", plain, "--output", sealed, "--caching", "capacity=5", "max_age=60")
+        run(*tool, "--decrypt", "--input", sealed, "--output", opened)
+        for no in range(3):
+            (found,) = (opened / str(no)).iterdir()
+            assert filecmp.cmp(found, plain / str(no) / "file", shallow=False)
+
+
+if __name__ == "__main__":
+    for test in (boto3_uses_symmetric_keys, boto3_uses_asymmetric_keys, regions_are_apart,
+                 only_signed_requests_are_let_in, aws_cli_manages_keys, encryption_sdk_seals_and_opens,
+                 encryption_cli_seals_a_tree):
+        print(test.__name__, flush=True)
+        test()
