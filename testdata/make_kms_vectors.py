@@ -110,7 +110,7 @@ def database():
             description="two materials, \u00e4\u4e2d",
             rotation=(365, 1800000000000),
             on_demand=1,
-            policy='{"Version":"2012-10-17","Statement":[]}',
+            policy='{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*"}]}',
             tags=[("a", ""), ("team", "storage")],
         ),
         TWO: key_row(ids[TWO], state="Disabled"),

@@ -44,6 +44,7 @@ const DRY_RUN: (&str, Kind) = ("DryRun", Kind::Flag);
 const ALGORITHM: (&str, Kind) = ("EncryptionAlgorithm", Kind::Text);
 const POLICY_NAME: (&str, Kind) = ("PolicyName", Kind::Text);
 const BYPASS: (&str, Kind) = ("BypassPolicyLockoutSafetyCheck", Kind::Flag);
+const GRANT_ID: (&str, Kind) = ("GrantId", Kind::Text);
 const MESSAGE: (&str, Kind) = ("Message", Kind::Blob);
 const MESSAGE_TYPE: (&str, Kind) = ("MessageType", Kind::Text);
 const SIGNING: (&str, Kind) = ("SigningAlgorithm", Kind::Text);
@@ -58,6 +59,21 @@ const DATA_KEY: &[(&str, Kind)] =
 const OPERATIONS: &[Row] = &[
     ("CancelKeyDeletion", &[KEY]),
     ("CreateAlias", &[ALIAS, TARGET]),
+    (
+        "CreateGrant",
+        &[
+            KEY,
+            ("GranteePrincipal", Kind::Text),
+            ("RetiringPrincipal", Kind::Text),
+            ("Operations", Kind::Strings),
+            ("Constraints", Kind::Text),
+            GRANTS,
+            ("Name", Kind::Text),
+            DRY_RUN,
+            ("GranteeServicePrincipal", Kind::Text),
+            ("RetiringServicePrincipal", Kind::Text),
+        ],
+    ),
     (
         "CreateKey",
         &[
@@ -101,10 +117,30 @@ const OPERATIONS: &[Row] = &[
     ("GetKeyRotationStatus", &[KEY]),
     ("GetPublicKey", &[KEY, GRANTS]),
     ("ListAliases", &[KEY, LIMIT, MARKER]),
+    (
+        "ListGrants",
+        &[
+            LIMIT,
+            MARKER,
+            KEY,
+            GRANT_ID,
+            ("GranteePrincipal", Kind::Text),
+            ("GranteeServicePrincipal", Kind::Text),
+        ],
+    ),
     ("ListKeyPolicies", &[KEY, LIMIT, MARKER]),
     ("ListKeyRotations", &[KEY, ("IncludeKeyMaterial", Kind::Text), LIMIT, MARKER]),
     ("ListKeys", &[LIMIT, MARKER]),
     ("ListResourceTags", &[KEY, LIMIT, MARKER]),
+    (
+        "ListRetirableGrants",
+        &[
+            LIMIT,
+            MARKER,
+            ("RetiringPrincipal", Kind::Text),
+            ("RetiringServicePrincipal", Kind::Text),
+        ],
+    ),
     ("PutKeyPolicy", &[KEY, POLICY_NAME, ("Policy", Kind::Text), BYPASS]),
     (
         "ReEncrypt",
@@ -120,6 +156,8 @@ const OPERATIONS: &[Row] = &[
             DRY_RUN,
         ],
     ),
+    ("RetireGrant", &[("GrantToken", Kind::Text), KEY, GRANT_ID, DRY_RUN]),
+    ("RevokeGrant", &[KEY, GRANT_ID, DRY_RUN]),
     ("RotateKeyOnDemand", &[KEY]),
     ("ScheduleKeyDeletion", &[KEY, ("PendingWindowInDays", Kind::Integer)]),
     ("Sign", &[KEY, MESSAGE, MESSAGE_TYPE, GRANTS, SIGNING, DRY_RUN]),

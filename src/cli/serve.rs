@@ -5,13 +5,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use crate::cli::args::ServeArgs;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::print::{Printer, table};
 use crate::cli::unlock::{create_kms, has_kms, open_kms};
-use crate::control::report::Report;
+use crate::control::report::ServeReport;
 use crate::control::{Failure, Kind};
 use crate::http::{Credentials, Listen, Server, Service};
 use crate::kms::{KmsError, Regions};
@@ -21,21 +19,6 @@ use crate::random::OsRandom;
 const LOOK: Duration = Duration::from_millis(100);
 /// How often what is due is carried out.
 const TICK: Duration = Duration::from_secs(1);
-
-/// What a running server says of itself.
-#[derive(Debug, Deserialize, Serialize)]
-struct ServeReport {
-    endpoint: String,
-    kms: PathBuf,
-    credentials: PathBuf,
-    account: String,
-    region: String,
-    pid: u32,
-}
-
-impl Report for ServeReport {
-    const SCHEMA: &'static str = "kmsfs.serve/1";
-}
 
 /// Runs the command: serves until it is told to stop.
 ///

@@ -44,6 +44,7 @@ reports! {
     RewrapReport = "kmsfs.rewrap/1",
     RewrapStatusReport = "kmsfs.rewrap-status/1",
     RotateReport = "kmsfs.rotate/1",
+    ServeReport = "kmsfs.serve/1",
     StatusReport = "kmsfs.status/1",
     UmountReport = "kmsfs.umount/1",
     UsageReport = "kmsfs.usage/1",
@@ -185,6 +186,24 @@ pub struct MountReport {
     pub created: bool,
     /// Nothing can be changed through this mount.
     pub read_only: bool,
+}
+
+/// `kmsfs serve`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServeReport {
+    /// URL for clients, or `unix:` and a path.
+    pub endpoint: String,
+    /// Directory of the key service.
+    pub kms: PathBuf,
+    /// File with the access keys.
+    pub credentials: PathBuf,
+    /// Account of the key service.
+    pub account: String,
+    /// Its Region.
+    pub region: String,
+    /// The process.
+    pub pid: u32,
 }
 
 /// `kmsfs umount`.

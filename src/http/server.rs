@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -184,7 +184,7 @@ async fn answer(
             headers: &headers,
             body: &body,
         };
-        service.answer(&request, SystemTime::now())
+        service.answer(&request)
     };
     // Operations wait for the disk and for RSA: never on a thread that serves connections.
     let answered = tokio::task::spawn_blocking(work).await;

@@ -1,12 +1,10 @@
 //! From a request to its answer, without sockets: who asks, in which Region, which operation.
 
-use std::time::SystemTime;
-
 use serde_json::{Value, json};
 
 use crate::http::credentials::Credentials;
 use crate::http::sigv4::{self, Caller, NotSigned, SignedRequest};
-use crate::kms::{KmsError, Regions, Timestamp};
+use crate::kms::{KmsError, Regions};
 use crate::wire;
 
 /// In front of an operation's name in `X-Amz-Target`.
@@ -42,7 +40,8 @@ impl Service {
     }
 
     /// Answers a request. Blocks for as long as the operation takes.
-    pub fn answer(&self, request: &SignedRequest<'_>, now: SystemTime) -> Answer {
+    pub fn answer(&self, request: &SignedRequest<'_>) -> Answer {
+        let now = self.regions.home().time();
         if request.path != "/" || request.method != "POST" || !request.query.is_empty() {
             return refused(404, "UnknownOperationException", "POST / is all there is.");
         }
@@ -91,11 +90,6 @@ impl Service {
     pub fn flush_audit(&self) -> Result<(), KmsError> {
         let all = self.regions.opened();
         all.iter().map(crate::kms::Kms::flush_audit).fold(Ok(()), Result::and)
-    }
-
-    /// The time by the service's clock.
-    pub fn now(&self) -> Timestamp {
-        self.regions.home().now()
     }
 }
 

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
+use crate::kms::access::as_map;
 use crate::kms::audit::{Params, UseParams};
 use crate::kms::check::Check;
 use crate::kms::page::PageSize;
-use crate::kms::policy::as_map;
 use crate::kms::ring::{Alias, KeyRing, NamedBy};
 use crate::kms::state::Op;
 use crate::kms::view::Draft;

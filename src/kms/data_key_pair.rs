@@ -3,7 +3,8 @@
 use crate::kms::algorithms::Family;
 use crate::kms::audit::{Params, UseParams};
 use crate::kms::check::Check;
-use crate::kms::crypto_ops::{admit_symmetric, dry, seal};
+use crate::kms::crypto_ops::dry;
+use crate::kms::sides::{admit_symmetric, seal};
 use crate::kms::spec::KeySpec;
 use crate::kms::state::Op;
 use crate::kms::store::generate_pair;

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
+use crate::kms::access::as_map;
 use crate::kms::check::Check;
 use crate::kms::key::Deletion;
 use crate::kms::key_ops::number_json;
-use crate::kms::policy::as_map;
 use crate::kms::state::Op;
 use crate::kms::{KeyArn, KeyId, KeyRef, KeyState, Kms, KmsError, Timestamp};
 

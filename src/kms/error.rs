@@ -26,6 +26,10 @@ pub enum KmsError {
     InvalidAliasName { message: String },
     /// Not an ARN.
     InvalidArn { message: String },
+    /// Not a grant of this key.
+    InvalidGrantId { message: String },
+    /// Not a token of a grant.
+    InvalidGrantToken { message: String },
     /// The blob does not open. AWS sends no message with it, and neither do we: it would be an oracle.
     InvalidCiphertext,
     /// Not the code of this message. No message, as AWS has it. `KMSInvalidMacException`.
@@ -106,6 +110,8 @@ impl KmsError {
             Self::AlreadyExists { .. }
             | Self::Conflict { .. }
             | Self::DryRunOperation
+            | Self::InvalidGrantId { .. }
+            | Self::InvalidGrantToken { .. }
             | Self::InvalidMac
             | Self::InvalidMarker { .. }
             | Self::InvalidSignature
@@ -134,6 +140,8 @@ impl KmsError {
             Self::InvalidAliasName { .. } => "InvalidAliasNameException",
             Self::InvalidArn { .. } => "InvalidArnException",
             Self::InvalidCiphertext => "InvalidCiphertextException",
+            Self::InvalidGrantId { .. } => "InvalidGrantIdException",
+            Self::InvalidGrantToken { .. } => "InvalidGrantTokenException",
             Self::InvalidMac => "KMSInvalidMacException",
             Self::InvalidSignature => "KMSInvalidSignatureException",
             Self::InvalidKeyUsage { .. } => "InvalidKeyUsageException",
@@ -165,6 +173,8 @@ impl fmt::Display for KmsError {
             | Self::IncorrectKey { message }
             | Self::InvalidAliasName { message }
             | Self::InvalidArn { message }
+            | Self::InvalidGrantId { message }
+            | Self::InvalidGrantToken { message }
             | Self::InvalidKeyUsage { message }
             | Self::InvalidMarker { message }
             | Self::Internal { message }

@@ -2,8 +2,8 @@
 //! `fs.kmsfs.internal` whoever the handle belongs to.
 
 use crate::kms::audit::{Params, UseParams};
-use crate::kms::crypto_ops::{admit_blob, admit_symmetric, open, seal};
 use crate::kms::ring::NamedBy;
+use crate::kms::sides::{admit_blob, admit_symmetric, open, seal};
 use crate::kms::spec::DataKeySpec;
 use crate::kms::state::Op;
 use crate::kms::{

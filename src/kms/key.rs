@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::kms::access::{Grant, KeyPolicy};
 use crate::kms::spec::{KeyManager, KeySpec, KeyUsage, Origin, RotationType};
 use crate::kms::store::HeldMaterial;
 use crate::kms::time::Timestamp;
@@ -36,8 +37,10 @@ pub struct KmsKey {
     pub on_demand_count: u32,
     /// Set in state `PendingDeletion`.
     pub deletion: Option<Deletion>,
-    /// The policy document, as it was put.
-    pub policy: String,
+    /// Who may do what.
+    pub(crate) policy: KeyPolicy,
+    /// What is allowed besides, to whom.
+    pub(crate) grants: Vec<Arc<Grant>>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
     /// Materials, oldest first. The last is the current one.

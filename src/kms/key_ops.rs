@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::kms::access::{KeyPolicy, as_map, check_control, default_policy};
 use crate::kms::algorithms::Family;
 use crate::kms::audit::{Params, UseParams};
 use crate::kms::check::Check;
 use crate::kms::key::{KeyMetadata, KmsKey, Material};
 use crate::kms::page::PageSize;
-use crate::kms::policy::{as_map, check_document, default_policy};
 use crate::kms::ring::NamedBy;
 use crate::kms::spec::{KeyManager, KeySpec, KeyUsage, Origin, RotationType};
 use crate::kms::state::Op;
@@ -37,6 +37,8 @@ pub struct CreateKey {
     pub tags: Vec<Tag>,
     /// Key policy; the account root may do everything if there is none.
     pub policy: Option<String>,
+    /// Make it even if the caller could not change the policy again.
+    pub bypass_lockout_check: bool,
     /// Kind of material; `SYMMETRIC_DEFAULT` if there is none.
     pub spec: Option<KeySpec>,
     /// What it is for; needed for all but symmetric keys.
@@ -79,15 +81,15 @@ impl Kms {
                 .text("description", &request.description, 0, DESCRIPTION_LEN_MAX)
                 .finish()?;
             let (spec, usage, material) = made?;
-            if let Some(policy) = &request.policy {
-                check_document(policy)?;
-            }
+            let policy = request.policy.as_deref().map(KeyPolicy::parse).transpose()?;
             let tags = check_tags(&request.tags, &BTreeMap::new())?;
+            let principal = draft.principal;
             let key = draft.new_key(KeyManager::Customer, spec, usage, material)?;
             key.description.clone_from(&request.description);
             key.tags = tags;
-            if let Some(policy) = &request.policy {
-                key.policy.clone_from(policy);
+            if let Some(policy) = policy {
+                check_control(principal, key, &policy, request.bypass_lockout_check)?;
+                key.policy = policy;
             }
             Ok(key.metadata())
         })
@@ -233,7 +235,7 @@ impl Draft<'_> {
         let id = KeyId::from_random(random_array(&*self.kms.options.random));
         let arn = self.ring.arn_of(&id);
         self.touch(arn.clone());
-        let policy = default_policy(&self.ring.account);
+        let policy = KeyPolicy::of_accepted(default_policy(&self.ring.account));
         let mut key = KmsKey {
             id: id.clone(),
             arn,
@@ -248,6 +250,7 @@ impl Draft<'_> {
             on_demand_count: 0,
             deletion: None,
             policy,
+            grants: Vec::new(),
             tags: BTreeMap::new(),
             materials: Vec::new(),
         };

@@ -5,6 +5,7 @@
 //! AWS names it. Read `service` first: its two functions `change` and `using` are the only ones
 //! that lock, check, commit and audit. docs/KMS.md has the bytes, the tables and the drills.
 
+mod access;
 mod algorithms;
 mod alias;
 pub mod audit;
@@ -23,7 +24,6 @@ mod key_service;
 mod mac;
 mod open;
 mod page;
-mod policy;
 mod principal;
 mod public_key;
 mod regions;
@@ -35,6 +35,7 @@ mod schedule;
 mod service;
 mod service_keys;
 mod shared_secret;
+mod sides;
 mod sign;
 mod slot;
 mod spec;
@@ -45,6 +46,7 @@ mod time;
 mod types;
 mod view;
 
+pub use access::{CreateGrant, CreatedGrant, GrantEntry, GrantOperation, ListGrants, RetireGrant};
 pub use algorithms::{
     EncapsulationAlgorithm, KeyAgreementAlgorithm, MacAlgorithm, MessageType, SigningAlgorithm,
 };

@@ -1,9 +1,9 @@
 //! GetPublicKey.
 
 use crate::kms::check::Check;
-use crate::kms::crypto_ops::current;
 use crate::kms::key_ops::key_params;
 use crate::kms::ring::NamedBy;
+use crate::kms::sides::current;
 use crate::kms::state::Op;
 use crate::kms::{EncryptionContext, KeyMetadata, KeyRef, Kms, KmsError};
 

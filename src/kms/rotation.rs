@@ -3,13 +3,13 @@
 
 use serde_json::json;
 
+use crate::kms::access::as_map;
 use crate::kms::audit::{Params, UseParams};
 use crate::kms::check::Check;
 use crate::kms::deletion::not_due;
 use crate::kms::key::{KmsKey, Rotation};
 use crate::kms::key_ops::{key_params, number_json};
 use crate::kms::page::PageSize;
-use crate::kms::policy::as_map;
 use crate::kms::ring::NamedBy;
 use crate::kms::spec::{IncludeKeyMaterial, RotationType};
 use crate::kms::state::Op;

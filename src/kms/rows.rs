@@ -8,6 +8,7 @@ use bincode::{Decode, Encode};
 
 use crate::codec::Reader;
 use crate::crypto::short::{open_short, seal_short};
+use crate::kms::access::{Grant, GrantConstraints, GrantOperation, KeyPolicy};
 use crate::kms::db::{RowChange, RowId, Rows, Table};
 use crate::kms::key::{Deletion, KmsKey, Material, Rotation};
 use crate::kms::ring::{Alias, KeyRing};
@@ -15,11 +16,13 @@ use crate::kms::root::RootKeys;
 use crate::kms::spec::{KeyManager, KeySpec, KeyUsage, Origin, RotationType};
 use crate::kms::store::SoftMaterial;
 use crate::kms::time::Timestamp;
-use crate::kms::{AliasName, KeyId, KeyState, MaterialId};
+use crate::kms::{AliasName, EncryptionContext, KeyId, KeyState, MaterialId};
 use crate::random::Random;
 
 /// First byte of every row body.
 const VERSION: u8 = 1;
+/// First byte of the row of a key with grants.
+const VERSION_WITH_GRANTS: u8 = 2;
 /// Bytes of a row body that is read at all.
 const ROW_LEN_MAX: usize = 1 << 20;
 
@@ -43,6 +46,28 @@ struct KeyRow {
     policy: String,
     tags: Vec<(String, String)>,
     materials: Vec<[u8; 32]>,
+}
+
+/// Content of the row of a key with grants.
+#[derive(Encode, Decode)]
+struct KeyRowWithGrants {
+    key: KeyRow,
+    grants: Vec<GrantRow>,
+}
+
+/// A grant in its key's row.
+#[derive(Encode, Decode)]
+struct GrantRow {
+    id: String,
+    token: String,
+    name: Option<String>,
+    grantee: String,
+    retiring: Option<String>,
+    operations: Vec<String>,
+    context_equals: Option<Vec<(String, String)>>,
+    context_subset: Option<Vec<(String, String)>>,
+    issuer: String,
+    created: u64,
 }
 
 /// Content of a material's row, but for the material itself.
@@ -193,14 +218,68 @@ fn encode_key(key: &KmsKey, keys: &RootKeys, random: &dyn Random) -> Vec<u8> {
         deletion: key.deletion.map(|deletion| {
             (deletion.at.0, deletion.window_days, deletion.seen_due.map(|time| time.0))
         }),
-        policy: key.policy.clone(),
+        policy: key.policy.text.clone(),
         tags: key.tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         materials: key.materials.iter().map(|material| material.id.0).collect(),
     };
-    let mut body = vec![VERSION];
+    let (version, plain) = match key.grants.as_slice() {
+        [] => (VERSION, to_bytes(&row)),
+        grants => {
+            let grants = grants.iter().map(|grant| grant_row(grant)).collect();
+            (VERSION_WITH_GRANTS, to_bytes(&KeyRowWithGrants { key: row, grants }))
+        }
+    };
+    let mut body = vec![version];
     let aad = key_row_id(&key.id).additional_data(&[]);
-    body.extend_from_slice(&seal_short(&keys.rows.0, &aad, &to_bytes(&row), random));
+    body.extend_from_slice(&seal_short(&keys.rows.0, &aad, &plain, random));
     body
+}
+
+fn grant_row(grant: &Grant) -> GrantRow {
+    let pairs = |context: &EncryptionContext| {
+        context.pairs().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    };
+    GrantRow {
+        id: grant.id.clone(),
+        token: grant.token.clone(),
+        name: grant.name.clone(),
+        grantee: grant.grantee.clone(),
+        retiring: grant.retiring.clone(),
+        operations: grant.operations.iter().map(|o| o.as_str().to_owned()).collect(),
+        context_equals: grant.constraints.equals.as_ref().map(pairs),
+        context_subset: grant.constraints.subset.as_ref().map(pairs),
+        issuer: grant.issuer.clone(),
+        created: grant.created.0,
+    }
+}
+
+fn decode_grant(row: GrantRow) -> Option<Arc<Grant>> {
+    let context = |pairs: Vec<(String, String)>| {
+        let mut context = EncryptionContext::new();
+        for (key, value) in pairs {
+            context.insert(&key, &value).ok()?;
+        }
+        Some(context)
+    };
+    let constraint = |pairs: Option<Vec<(String, String)>>| match pairs {
+        Some(pairs) => context(pairs).map(Some),
+        None => Some(None),
+    };
+    let operations = row.operations.iter().map(|o| GrantOperation::parse(o)).collect::<Option<_>>();
+    Some(Arc::new(Grant {
+        id: row.id,
+        token: row.token,
+        name: row.name,
+        grantee: row.grantee,
+        retiring: row.retiring,
+        operations: operations?,
+        constraints: GrantConstraints {
+            equals: constraint(row.context_equals)?,
+            subset: constraint(row.context_subset)?,
+        },
+        issuer: row.issuer,
+        created: Timestamp(row.created),
+    }))
 }
 
 fn decode_key(
@@ -212,12 +291,16 @@ fn decode_key(
 ) -> Result<KmsKey, BadRow> {
     let row_id = key_row_id(id);
     let wrong = || bad(&row_id);
-    let (VERSION, sealed) = body.split_first().map(|(v, s)| (*v, s)).ok_or_else(wrong)? else {
-        return Err(wrong());
-    };
+    let (version, sealed) = body.split_first().ok_or_else(wrong)?;
     let aad = row_id.additional_data(&[]);
     let plain = open_short(&keys.rows.0, &aad, sealed).map_err(|_| wrong())?;
-    let row: KeyRow = from_bytes(&plain).ok_or_else(wrong)?;
+    let row = match *version {
+        VERSION => from_bytes(&plain).map(|key| KeyRowWithGrants { key, grants: Vec::new() }),
+        VERSION_WITH_GRANTS => from_bytes(&plain),
+        _ => None,
+    };
+    let KeyRowWithGrants { key: row, grants } = row.ok_or_else(wrong)?;
+    let grants = grants.into_iter().map(decode_grant).collect::<Option<_>>().ok_or_else(wrong)?;
     let kind = (
         KeySpec::parse(&row.spec).ok_or_else(wrong)?,
         KeyUsage::parse(&row.usage).ok_or_else(wrong)?,
@@ -247,7 +330,8 @@ fn decode_key(
             window_days,
             seen_due: seen_due.map(Timestamp),
         }),
-        policy: row.policy,
+        policy: KeyPolicy::of_accepted(row.policy),
+        grants,
         tags: BTreeMap::from_iter(row.tags),
         materials,
     })

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde_json::{Map, Value};
 
@@ -165,8 +166,8 @@ impl Kms {
     }
 
     /// The time by the service's clock.
-    pub fn now(&self) -> Timestamp {
-        self.core.now()
+    pub fn time(&self) -> SystemTime {
+        self.core.options.clock.now()
     }
 
     /// The same service, asked by another principal.

@@ -3,8 +3,8 @@
 
 use serde_json::json;
 
+use crate::kms::access::as_map;
 use crate::kms::key::Rotation;
-use crate::kms::policy::as_map;
 use crate::kms::ring::NamedBy;
 use crate::kms::rotation::PERIOD_DAYS;
 use crate::kms::spec::KeyManager;

@@ -3,9 +3,10 @@
 use crate::kms::algorithms::{Family, MessageType, SigningAlgorithm, check_algorithm, check_usage};
 use crate::kms::audit::{Params, UseParams};
 use crate::kms::check::Check;
-use crate::kms::crypto_ops::{current, dry};
+use crate::kms::crypto_ops::dry;
 use crate::kms::key::KmsKey;
 use crate::kms::ring::NamedBy;
+use crate::kms::sides::current;
 use crate::kms::spec::KeyUsage;
 use crate::kms::state::Op;
 use crate::kms::view::View;

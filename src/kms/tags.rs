@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::kms::access::as_map;
 use crate::kms::check::Check;
 use crate::kms::key_ops::key_params;
 use crate::kms::page::PageSize;
-use crate::kms::policy::as_map;
 use crate::kms::ring::NamedBy;
 use crate::kms::state::Op;
 use crate::kms::{EncryptionContext, KeyRef, Kms, KmsError, Page, PageRequest};

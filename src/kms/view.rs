@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use crate::kms::access::{Asked, authorize};
 use crate::kms::key::KmsKey;
-use crate::kms::policy::authorize;
 use crate::kms::ring::{KeyRing, NamedBy};
 use crate::kms::service::{Core, internal};
 use crate::kms::state::{Op, check_state};
-use crate::kms::{EncryptionContext, KeyArn, KeyId, KeyRef, KmsError, Principal, Timestamp};
+use crate::kms::{
+    EncryptionContext, GrantOperation, KeyArn, KeyId, KeyRef, KmsError, Principal, Timestamp,
+};
 
 /// A copy of the ring that a change edits.
 pub(crate) struct Draft<'a> {
@@ -33,9 +35,33 @@ impl Draft<'_> {
         let key = self.ring.keys.get(id).map(Arc::clone);
         let key = key.ok_or_else(|| internal(format!("no key {id}")))?;
         self.touch(key.arn.clone());
-        authorize(self.principal, self.op, &key, &EncryptionContext::new())?;
-        check_state(self.op, &key.arn, key.state)?;
+        self.check(&key, &[], None)?;
         self.ring.key_mut(id).ok_or_else(|| internal(format!("no key {id}")))
+    }
+
+    /// The key that a grant is to be made for, which the caller names by id or ARN.
+    pub(crate) fn admit_granting(
+        &mut self,
+        name: &KeyRef,
+        operations: &[GrantOperation],
+        grantee: &str,
+    ) -> Result<&mut KmsKey, KmsError> {
+        let key = Arc::clone(self.ring.resolve(name.as_str(), NamedBy::IdOrArn)?);
+        self.touch(key.arn.clone());
+        self.check(&key, operations, Some(grantee))?;
+        self.ring.key_mut(&key.id).ok_or_else(|| internal(format!("no key {}", key.id)))
+    }
+
+    fn check(
+        &self,
+        key: &KmsKey,
+        granting: &[GrantOperation],
+        grantee: Option<&str>,
+    ) -> Result<(), KmsError> {
+        let (principal, op, context) = (self.principal, self.op, &EncryptionContext::new());
+        let action = op.name();
+        authorize(&Asked { principal, op, action, context, granting, grantee }, key)?;
+        check_state(op, &key.arn, key.state)
     }
 
     /// Notes a key for the audit record.
@@ -66,6 +92,26 @@ impl<'a> View<'a> {
         self.admit_key(key, context)
     }
 
+    /// The same where policies know the operation by another name: the two sides of ReEncrypt.
+    pub(crate) fn admit_key_as(
+        &mut self,
+        key: &'a Arc<KmsKey>,
+        context: &EncryptionContext,
+        action: &str,
+    ) -> Result<&'a Arc<KmsKey>, KmsError> {
+        touch(&mut self.touched, key.arn.clone());
+        let (principal, op) = (self.principal, self.op);
+        let asked = Asked { principal, op, action, context, granting: &[], grantee: None };
+        authorize(&asked, key)?;
+        check_state(op, &key.arn, key.state)?;
+        Ok(key)
+    }
+
+    /// Who asks.
+    pub(crate) fn principal(&self) -> &'a Principal {
+        self.principal
+    }
+
     /// The operation.
     pub(crate) fn op(&self) -> Op {
         self.op
@@ -82,10 +128,7 @@ impl<'a> View<'a> {
         key: &'a Arc<KmsKey>,
         context: &EncryptionContext,
     ) -> Result<&'a Arc<KmsKey>, KmsError> {
-        touch(&mut self.touched, key.arn.clone());
-        authorize(self.principal, self.op, key, context)?;
-        check_state(self.op, &key.arn, key.state)?;
-        Ok(key)
+        self.admit_key_as(key, context, self.op.name())
     }
 }
 

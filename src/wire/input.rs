@@ -44,6 +44,11 @@ impl<'a> Input<'a> {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
+    /// A member of any type; `None` if it is missing or null.
+    pub(super) fn member(&self, name: &str) -> Option<&'a Value> {
+        self.find(name)
+    }
+
     /// Whether a member is there.
     pub(super) fn has(&self, name: &str) -> bool {
         self.find(name).is_some()

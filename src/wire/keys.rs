@@ -18,12 +18,11 @@ pub(super) fn create_key(kms: &Kms, input: &Input<'_>) -> Answer {
     if input.text("CustomKeyStoreId")?.is_some() || input.text("XksKeyId")?.is_some() {
         return Err(InputError::unsupported("Custom key stores are not offered yet.").into());
     }
-    // Accepted and without effect until policies are evaluated.
-    input.flag("BypassPolicyLockoutSafetyCheck")?;
     let key = kms.create_key(CreateKey {
         description: input.text("Description")?.unwrap_or_default().to_owned(),
         tags: input.tags("Tags")?.unwrap_or_default(),
         policy: input.text("Policy")?.map(str::to_owned),
+        bypass_lockout_check: input.flag("BypassPolicyLockoutSafetyCheck")?,
         spec: spec.or(old_spec),
         usage: input.choice("KeyUsage", KeyUsage::ALL, KeyUsage::as_str)?,
         origin: input.choice("Origin", Origin::ALL, Origin::as_str)?,
@@ -102,9 +101,8 @@ pub(super) fn get_key_policy(kms: &Kms, input: &Input<'_>) -> Answer {
 
 pub(super) fn put_key_policy(kms: &Kms, input: &Input<'_>) -> Answer {
     let (key, policy) = (input.key("KeyId")?, input.required_text("Policy")?);
-    // Accepted and without effect until policies are evaluated.
-    input.flag("BypassPolicyLockoutSafetyCheck")?;
-    kms.put_key_policy(&key, input.text("PolicyName")?, policy)?;
+    let bypass = input.flag("BypassPolicyLockoutSafetyCheck")?;
+    kms.put_key_policy(&key, input.text("PolicyName")?, policy, bypass)?;
     Ok(empty())
 }
 

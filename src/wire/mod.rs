@@ -4,6 +4,7 @@
 mod aliases;
 mod asymmetric;
 mod crypto;
+mod grants;
 mod input;
 mod keys;
 mod output;
@@ -96,6 +97,11 @@ fn dispatch(kms: &Kms, op: Op, input: &Value) -> Answer {
         Op::GenerateDataKeyPairWithoutPlaintext => {
             asymmetric::generate_data_key_pair_sealed(kms, input)
         }
+        Op::CreateGrant => grants::create_grant(kms, input),
+        Op::ListGrants => grants::list_grants(kms, input),
+        Op::ListRetirableGrants => grants::list_retirable_grants(kms, input),
+        Op::RetireGrant => grants::retire_grant(kms, input),
+        Op::RevokeGrant => grants::revoke_grant(kms, input),
         Op::EnableKeyRotation => rotation::enable_key_rotation(kms, input),
         Op::DisableKeyRotation => rotation::disable_key_rotation(kms, input),
         Op::GetKeyRotationStatus => rotation::get_key_rotation_status(kms, input),
@@ -103,7 +109,6 @@ fn dispatch(kms: &Kms, op: Op, input: &Value) -> Answer {
         Op::ListKeyRotations => rotation::list_key_rotations(kms, input),
         Op::ConnectCustomKeyStore
         | Op::CreateCustomKeyStore
-        | Op::CreateGrant
         | Op::DeleteCustomKeyStore
         | Op::DeleteImportedKeyMaterial
         | Op::DeleteKey
@@ -113,11 +118,7 @@ fn dispatch(kms: &Kms, op: Op, input: &Value) -> Answer {
         | Op::GetKeyLastUsage
         | Op::GetParametersForImport
         | Op::ImportKeyMaterial
-        | Op::ListGrants
-        | Op::ListRetirableGrants
         | Op::ReplicateKey
-        | Op::RetireGrant
-        | Op::RevokeGrant
         | Op::RotateKey
         | Op::UpdateCustomKeyStore
         | Op::UpdatePrimaryRegion => {

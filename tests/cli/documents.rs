@@ -74,6 +74,7 @@ fn every_report_has_its_fields_in_a_table() {
     check::<report::RewrapReport>();
     check::<report::RewrapStatusReport>();
     check::<report::RotateReport>();
+    check::<report::ServeReport>();
     check::<report::StatusReport>();
     check::<report::UmountReport>();
     check::<report::UsageReport>();

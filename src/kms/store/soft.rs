@@ -38,7 +38,7 @@ enum Tool {
     Agreement(AgreementKey),
     Ecdsa(EcdsaKey),
     Ed25519(Ed25519Key),
-    Mac(MacMaterial),
+    Mac(Box<MacMaterial>),
     MlDsa(MlDsaKey),
     MlKem(MlKemKey),
     RsaDecrypting(RsaDecryptingKey),
@@ -85,7 +85,9 @@ impl SoftMaterial {
         let plain = bytes.expose();
         let (tool, public) = match (spec.family(), usage) {
             (Family::Symmetric, _) => (Tool::Symmetric(SymmetricKey::from_bytes(plain)?), vec![]),
-            (Family::Hmac, _) => (Tool::Mac(MacMaterial::from_bytes(spec, plain)?), vec![]),
+            (Family::Hmac, _) => {
+                (Tool::Mac(Box::new(MacMaterial::from_bytes(spec, plain)?)), vec![])
+            }
             (Family::Rsa, KeyUsage::SignVerify) => {
                 let (key, public) = RsaSigningKey::from_pkcs8(spec, plain)?;
                 (Tool::RsaSigning(key), public)

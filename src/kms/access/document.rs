@@ -1,0 +1,206 @@
+//! A key policy: the document as it was put, and as it is decided by.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::kms::KmsError;
+use crate::kms::access::condition::{Condition, words};
+use crate::kms::access::glob::matches;
+
+/// A document and what it says.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyPolicy {
+    /// As it was put.
+    pub(crate) text: String,
+    pub(super) statements: Arc<[Statement]>,
+}
+
+/// One statement.
+#[derive(Clone, Debug)]
+pub(super) struct Statement {
+    pub(super) is_deny: bool,
+    pub(super) principals: Principals,
+    /// `NotPrincipal`.
+    pub(super) other_principals: bool,
+    /// In lower case.
+    actions: Vec<String>,
+    /// `NotAction`.
+    other_actions: bool,
+    resources: Vec<String>,
+    /// `NotResource`.
+    other_resources: bool,
+    pub(super) conditions: Vec<Condition>,
+}
+
+/// Whom a statement names.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Principals {
+    pub(super) everyone: bool,
+    /// ARNs, and accounts by their 12 digits.
+    pub(super) aws: Vec<String>,
+    pub(super) services: Vec<String>,
+}
+
+impl KeyPolicy {
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// [`KmsError::MalformedPolicyDocument`].
+    pub(crate) fn parse(text: &str) -> Result<Self, KmsError> {
+        let statements =
+            statements(text).map_err(|message| KmsError::MalformedPolicyDocument { message })?;
+        Ok(Self { text: text.to_owned(), statements: statements.into() })
+    }
+
+    /// A document that was accepted once. One that is not understood any more allows nobody.
+    pub(crate) fn of_accepted(text: String) -> Self {
+        let statements = statements(&text).unwrap_or_default();
+        Self { text, statements: statements.into() }
+    }
+}
+
+impl Statement {
+    /// Whether it is about this action, in lower case (`kms:encrypt`), on this key.
+    pub(super) fn is_about(&self, action: &str, arn: &str) -> bool {
+        let named = self.actions.iter().any(|pattern| matches(pattern, action));
+        let here = self.resources.iter().any(|pattern| matches(pattern, arn));
+        named != self.other_actions && here != self.other_resources
+    }
+}
+
+fn statements(text: &str) -> Result<Vec<Statement>, String> {
+    let document: Value = serde_json::from_str(text).map_err(|_| "policy is not JSON")?;
+    let document = document.as_object().ok_or("policy is not an object")?;
+    for (member, value) in document {
+        let is_right = match member.as_str() {
+            "Version" => matches!(value.as_str(), Some("2012-10-17" | "2008-10-17")),
+            "Id" => value.is_string(),
+            "Statement" => true,
+            _ => false,
+        };
+        if !is_right {
+            return Err(format!("policy has a bad member {member}"));
+        }
+    }
+    match document.get("Statement") {
+        Some(Value::Array(all)) => all.iter().map(statement).collect(),
+        Some(one) => Ok(vec![statement(one)?]),
+        None => Err("policy has no Statement".to_owned()),
+    }
+}
+
+fn statement(value: &Value) -> Result<Statement, String> {
+    let members = value.as_object().ok_or("statement is not an object")?;
+    const KNOWN: [&str; 9] = [
+        "Sid",
+        "Effect",
+        "Principal",
+        "NotPrincipal",
+        "Action",
+        "NotAction",
+        "Resource",
+        "NotResource",
+        "Condition",
+    ];
+    if let Some(member) = members.keys().find(|member| !KNOWN.contains(&member.as_str())) {
+        return Err(format!("statement has a bad member {member}"));
+    }
+    if members.get("Sid").is_some_and(|sid| !sid.is_string()) {
+        return Err("statement has a bad member Sid".to_owned());
+    }
+    let is_deny = match members.get("Effect").and_then(Value::as_str) {
+        Some("Allow") => false,
+        Some("Deny") => true,
+        Some(_) => return Err("statement has a bad member Effect".to_owned()),
+        None => return Err("statement has no Effect".to_owned()),
+    };
+    let (principals, other_principals) = one_of(members, "Principal", "NotPrincipal")?;
+    let (actions, other_actions) = one_of(members, "Action", "NotAction")?;
+    let (resources, other_resources) = one_of(members, "Resource", "NotResource")?;
+    let bad = |member: &str| format!("statement has a bad member {member}");
+    let texts = |value: &Value, member: &str| {
+        let is_text = match value {
+            Value::Array(list) => list.iter().all(Value::is_string),
+            other => other.is_string(),
+        };
+        words(value).filter(|_| is_text).ok_or_else(|| bad(member))
+    };
+    let actions = texts(actions, "Action")?;
+    Ok(Statement {
+        is_deny,
+        principals: parse_principals(principals).ok_or_else(|| bad("Principal"))?,
+        other_principals,
+        actions: actions.iter().map(|action| action.to_ascii_lowercase()).collect(),
+        other_actions,
+        resources: texts(resources, "Resource")?,
+        other_resources,
+        conditions: members.get("Condition").map_or(Ok(Vec::new()), Condition::parse_block)?,
+    })
+}
+
+/// The member of one of two names, and whether it is the second.
+fn one_of<'a>(
+    members: &'a Map<String, Value>,
+    name: &str,
+    negated: &str,
+) -> Result<(&'a Value, bool), String> {
+    match (members.get(name), members.get(negated)) {
+        (Some(value), None) => Ok((value, false)),
+        (None, Some(value)) => Ok((value, true)),
+        (Some(_), Some(_)) => Err(format!("statement has both {name} and {negated}")),
+        (None, None) => Err(format!("statement has no {name}")),
+    }
+}
+
+fn parse_principals(value: &Value) -> Option<Principals> {
+    let mut principals = Principals::default();
+    let kinds = match value {
+        Value::Object(kinds) => kinds,
+        other => {
+            principals.everyone = other.as_str() == Some("*");
+            return principals.everyone.then_some(principals);
+        }
+    };
+    for (kind, value) in kinds {
+        let words = words(value)?;
+        match kind.as_str() {
+            "AWS" => {
+                principals.everyone |= words.iter().any(|word| word == "*");
+                principals.aws.extend(words);
+            }
+            "Service" => principals.services.extend(words),
+            // Known to AWS, and never one of our callers.
+            "Federated" | "CanonicalUser" => {}
+            _ => return None,
+        }
+    }
+    Some(principals)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn malformed_documents_are_refused() {
+        for text in [
+            "",
+            "[]",
+            "{}",
+            r#"{"Version":"2013-01-01","Statement":[]}"#,
+            r#"{"Statement":[{"Effect":"Maybe","Principal":"*","Action":"kms:*","Resource":"*"}]}"#,
+            r#"{"Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*"}]}"#,
+            r#"{"Statement":[{"Effect":"Allow","Principal":"x","Action":"kms:*","Resource":"*"}]}"#,
+            r#"{"Statement":{"Effect":"Allow","Principal":"*","Action":7,"Resource":"*"}}"#,
+            r#"{"Statement":{"Effect":"Allow","Principal":"*","Action":"a","NotAction":"b","Resource":"*"}}"#,
+            r#"{"Statement":{"Effect":"Allow","Principal":"*","Action":"a","Resource":"*","Condition":[]}}"#,
+        ] {
+            let refused = KeyPolicy::parse(text);
+            assert!(matches!(refused, Err(KmsError::MalformedPolicyDocument { .. })), "{text}");
+        }
+        let fine =
+            r#"{"Statement":{"Effect":"Deny","Principal":"*","Action":["kms:*"],"Resource":"*"}}"#;
+        assert!(KeyPolicy::parse(fine).is_ok());
+    }
+}
