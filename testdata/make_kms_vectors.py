@@ -53,7 +53,11 @@ def option(value):
     return b"\0" if value is None else b"\1" + value
 
 
-def key_row(materials, state="Enabled", description="", rotation=None, on_demand=0, deletion=None, policy="", tags=()):
+# Everybody may do everything.
+POLICY = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*"}]}'
+
+
+def key_row(materials, state="Enabled", description="", rotation=None, on_demand=0, deletion=None, policy=POLICY, tags=()):
     out = text(description) + text("SYMMETRIC_DEFAULT") + text("ENCRYPT_DECRYPT") + text("AWS_KMS") + text("CUSTOMER")
     out += number(1767323045000) + text(state)
     out += option(rotation and number(rotation[0]) + number(rotation[1])) + number(on_demand)
@@ -110,7 +114,7 @@ def database():
             description="two materials, \u00e4\u4e2d",
             rotation=(365, 1800000000000),
             on_demand=1,
-            policy='{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*"}]}',
+            policy=POLICY,
             tags=[("a", ""), ("team", "storage")],
         ),
         TWO: key_row(ids[TWO], state="Disabled"),

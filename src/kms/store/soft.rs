@@ -43,7 +43,7 @@ enum Tool {
     MlKem(MlKemKey),
     RsaDecrypting(RsaDecryptingKey),
     RsaSigning(RsaSigningKey),
-    Symmetric(SymmetricKey),
+    Symmetric(Box<SymmetricKey>),
 }
 
 /// Fresh material for a key of this spec and usage. RSA takes up to seconds.
@@ -84,7 +84,9 @@ impl SoftMaterial {
     pub(crate) fn from_bytes(spec: KeySpec, usage: KeyUsage, bytes: SecretBytes) -> Option<Self> {
         let plain = bytes.expose();
         let (tool, public) = match (spec.family(), usage) {
-            (Family::Symmetric, _) => (Tool::Symmetric(SymmetricKey::from_bytes(plain)?), vec![]),
+            (Family::Symmetric, _) => {
+                (Tool::Symmetric(Box::new(SymmetricKey::from_bytes(plain)?)), vec![])
+            }
             (Family::Hmac, _) => {
                 (Tool::Mac(Box::new(MacMaterial::from_bytes(spec, plain)?)), vec![])
             }
