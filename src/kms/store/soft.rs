@@ -34,16 +34,17 @@ pub(crate) struct SoftMaterial {
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one for each material, and always behind an Arc")]
 enum Tool {
     Agreement(AgreementKey),
     Ecdsa(EcdsaKey),
     Ed25519(Ed25519Key),
-    Mac(Box<MacMaterial>),
+    Mac(MacMaterial),
     MlDsa(MlDsaKey),
     MlKem(MlKemKey),
     RsaDecrypting(RsaDecryptingKey),
     RsaSigning(RsaSigningKey),
-    Symmetric(Box<SymmetricKey>),
+    Symmetric(SymmetricKey),
 }
 
 /// Fresh material for a key of this spec and usage. RSA takes up to seconds.
@@ -84,12 +85,8 @@ impl SoftMaterial {
     pub(crate) fn from_bytes(spec: KeySpec, usage: KeyUsage, bytes: SecretBytes) -> Option<Self> {
         let plain = bytes.expose();
         let (tool, public) = match (spec.family(), usage) {
-            (Family::Symmetric, _) => {
-                (Tool::Symmetric(Box::new(SymmetricKey::from_bytes(plain)?)), vec![])
-            }
-            (Family::Hmac, _) => {
-                (Tool::Mac(Box::new(MacMaterial::from_bytes(spec, plain)?)), vec![])
-            }
+            (Family::Symmetric, _) => (Tool::Symmetric(SymmetricKey::from_bytes(plain)?), vec![]),
+            (Family::Hmac, _) => (Tool::Mac(MacMaterial::from_bytes(spec, plain)?), vec![]),
             (Family::Rsa, KeyUsage::SignVerify) => {
                 let (key, public) = RsaSigningKey::from_pkcs8(spec, plain)?;
                 (Tool::RsaSigning(key), public)
