@@ -7,9 +7,10 @@ fails ends the program with an error.
 import base64
 import hashlib
 import json
+import os
 import sys
 
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes, keywrap, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
 
 HASHES = {"256": hashes.SHA256, "384": hashes.SHA384, "512": hashes.SHA512, "1": hashes.SHA1}
@@ -77,12 +78,39 @@ def pair(task):
     return {}
 
 
+def wrap(task):
+    """Wraps `material` under an RSA key, as who imports it into the KMS does."""
+    key = serialization.load_der_public_key(unpack(task["public"]))
+    digest = HASHES[task["algorithm"].rsplit("_", 1)[1]]
+    pad = padding.OAEP(mgf=padding.MGF1(digest()), algorithm=digest(), label=None)
+    material = unpack(task["material"])
+    if task["algorithm"].startswith("RSAES_OAEP"):
+        return {"wrapped": pack(key.encrypt(material, pad))}
+    aes = os.urandom(32)
+    return {"wrapped": pack(key.encrypt(aes, pad) + keywrap.aes_key_wrap_with_padding(aes, material))}
+
+
+def private_key(task):
+    """A fresh private key as PKCS#8, and a signature by it of `message`."""
+    message = unpack(task["message"])
+    if task["spec"] == "RSA_2048":
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        signature = key.sign(message, padding.PKCS1v15(), hashes.SHA256())
+    else:
+        key = ec.generate_private_key(ec.SECP256R1())
+        signature = key.sign(message, ec.ECDSA(hashes.SHA256()))
+    pkcs8 = key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return {"private": pack(pkcs8), "signature": pack(signature)}
+
+
 def digest(task):
     """The digest of `message` that an algorithm signs."""
     return {"digest": pack(hashlib.new("sha" + task["bits"], unpack(task["message"])).digest())}
 
 
-TASKS = {f.__name__: f for f in (verify, encrypt, agree, pair, digest)}
+TASKS = {f.__name__: f for f in (verify, encrypt, agree, pair, wrap, private_key, digest)}
 
 if __name__ == "__main__":
     json.dump([TASKS[task["do"]](task) for task in json.load(sys.stdin)], sys.stdout)

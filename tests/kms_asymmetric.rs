@@ -4,14 +4,13 @@
 
 #[path = "common/kms.rs"]
 mod bench;
-
-use std::io::Write as _;
-use std::path::Path;
-use std::process::{Command, Stdio};
+#[path = "common/counterpart.rs"]
+mod counterpart;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bench::Bench;
+use counterpart::counterpart;
 use kmsfs::kms::KmsError;
 use serde_json::{Value, json};
 
@@ -33,29 +32,6 @@ fn public_key(bench: &Bench, key: &str) -> Value {
 fn refusal(answer: Result<Value, KmsError>) -> (&'static str, String) {
     let error = answer.unwrap_err();
     (error.exception(), error.to_string())
-}
-
-/// Carries out tasks by the other implementation; `None` where it is not installed.
-fn counterpart(tasks: &[Value]) -> Option<Vec<Value>> {
-    let has_it = Command::new("python3").args(["-c", "import cryptography"]).output();
-    if !has_it.is_ok_and(|output| output.status.success()) {
-        let is_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
-        assert!(!is_ci, "the Python package `cryptography` is missing");
-        eprintln!("skipped: no Python package `cryptography`");
-        return None;
-    }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/counterpart.py");
-    let mut child = Command::new("python3")
-        .arg(script)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let input = serde_json::to_vec(tasks).unwrap();
-    child.stdin.take().unwrap().write_all(&input).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "see the error above");
-    Some(serde_json::from_slice(&output.stdout).unwrap())
 }
 
 const SIGNING: &[(&str, &[&str])] = &[

@@ -96,6 +96,7 @@ const OPERATIONS: &[Row] = &[
     ),
     ("Decrypt", &[("CiphertextBlob", Kind::Blob), CONTEXT, GRANTS, KEY, ALGORITHM, DRY_RUN]),
     ("DeleteAlias", &[ALIAS]),
+    ("DeleteImportedKeyMaterial", &[KEY]),
     (
         "DeriveSharedSecret",
         &[KEY, ("KeyAgreementAlgorithm", Kind::Text), ("PublicKey", Kind::Blob), GRANTS, DRY_RUN],
@@ -115,7 +116,22 @@ const OPERATIONS: &[Row] = &[
     ("GenerateRandom", &[("NumberOfBytes", Kind::Integer), ("CustomKeyStoreId", Kind::Text)]),
     ("GetKeyPolicy", &[KEY, POLICY_NAME]),
     ("GetKeyRotationStatus", &[KEY]),
+    (
+        "GetParametersForImport",
+        &[KEY, ("WrappingAlgorithm", Kind::Text), ("WrappingKeySpec", Kind::Text)],
+    ),
     ("GetPublicKey", &[KEY, GRANTS]),
+    (
+        "ImportKeyMaterial",
+        &[
+            KEY,
+            ("ImportToken", Kind::Blob),
+            ("EncryptedKeyMaterial", Kind::Blob),
+            ("ValidTo", Kind::Integer),
+            ("ExpirationModel", Kind::Text),
+            ("ImportType", Kind::Text),
+        ],
+    ),
     ("ListAliases", &[KEY, LIMIT, MARKER]),
     (
         "ListGrants",

@@ -63,7 +63,10 @@ impl Kms {
         self.change(Op::CancelKeyDeletion, params, |draft| {
             Check::default().key("keyId", key.as_str()).finish()?;
             let key = draft.admit(key)?;
-            key.state = KeyState::Disabled;
+            key.state = match key.materials.is_empty() {
+                true => KeyState::PendingImport,
+                false => KeyState::Disabled,
+            };
             key.deletion = None;
             Ok(key.arn.clone())
         })

@@ -20,6 +20,12 @@ pub enum KmsError {
     Disabled { key: String },
     /// It would have succeeded, but `DryRun` was set.
     DryRunOperation,
+    /// The token is more than 24 hours old. `ExpiredImportTokenException`.
+    ExpiredImportToken { message: String },
+    /// Not the material that was imported before, or not of the key's spec.
+    IncorrectKeyMaterial { message: String },
+    /// Not a token for this key.
+    InvalidImportToken { message: String },
     /// The blob was made under another key than the one named.
     IncorrectKey { message: String },
     /// Not an alias name that may be used here.
@@ -110,7 +116,10 @@ impl KmsError {
             Self::AlreadyExists { .. }
             | Self::Conflict { .. }
             | Self::DryRunOperation
+            | Self::ExpiredImportToken { .. }
+            | Self::IncorrectKeyMaterial { .. }
             | Self::InvalidGrantId { .. }
+            | Self::InvalidImportToken { .. }
             | Self::InvalidGrantToken { .. }
             | Self::InvalidMac
             | Self::InvalidMarker { .. }
@@ -142,6 +151,9 @@ impl KmsError {
             Self::InvalidCiphertext => "InvalidCiphertextException",
             Self::InvalidGrantId { .. } => "InvalidGrantIdException",
             Self::InvalidGrantToken { .. } => "InvalidGrantTokenException",
+            Self::ExpiredImportToken { .. } => "ExpiredImportTokenException",
+            Self::IncorrectKeyMaterial { .. } => "IncorrectKeyMaterialException",
+            Self::InvalidImportToken { .. } => "InvalidImportTokenException",
             Self::InvalidMac => "KMSInvalidMacException",
             Self::InvalidSignature => "KMSInvalidSignatureException",
             Self::InvalidKeyUsage { .. } => "InvalidKeyUsageException",
@@ -173,6 +185,9 @@ impl fmt::Display for KmsError {
             | Self::IncorrectKey { message }
             | Self::InvalidAliasName { message }
             | Self::InvalidArn { message }
+            | Self::ExpiredImportToken { message }
+            | Self::IncorrectKeyMaterial { message }
+            | Self::InvalidImportToken { message }
             | Self::InvalidGrantId { message }
             | Self::InvalidGrantToken { message }
             | Self::InvalidKeyUsage { message }

@@ -43,8 +43,19 @@ pub struct KmsKey {
     pub(crate) grants: Vec<Arc<Grant>>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
+    /// What is remembered of imported material, also when it is gone.
+    pub imported: Option<Imported>,
     /// Materials, oldest first. The last is the current one.
     pub materials: Vec<Arc<Material>>,
+}
+
+/// Imported material.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// Only the same material can be imported again.
+    pub fingerprint: MaterialId,
+    /// When the material is destroyed; `None` if it does not expire, or is gone.
+    pub expires: Option<Timestamp>,
 }
 
 /// Automatic rotation of a key.
@@ -105,6 +116,12 @@ impl KmsKey {
         self.materials.push(Arc::new(material));
     }
 
+    /// Whether imported material is there that should be gone.
+    pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
+        let expires = self.imported.and_then(|imported| imported.expires);
+        !self.materials.is_empty() && expires.is_some_and(|expires| expires <= now)
+    }
+
     /// Whether it can rotate by itself: symmetric material, made here.
     pub fn can_rotate(&self) -> bool {
         self.spec == KeySpec::SymmetricDefault && self.origin == Origin::AwsKms
@@ -122,6 +139,7 @@ impl KmsKey {
             created: self.created,
             state: self.state,
             deletion_date: self.deletion.map(|deletion| deletion.at),
+            imported: self.imported.filter(|_| !self.materials.is_empty()),
             current_material: self
                 .current_material()
                 .filter(|_| self.spec == KeySpec::SymmetricDefault)
@@ -151,6 +169,8 @@ pub struct KeyMetadata {
     pub state: KeyState,
     /// When it is destroyed, in state `PendingDeletion`.
     pub deletion_date: Option<Timestamp>,
+    /// Imported material, while it is there.
+    pub imported: Option<Imported>,
     /// The material that wraps, of a symmetric key.
     pub current_material: Option<MaterialId>,
 }

@@ -73,7 +73,10 @@ impl Kms {
         }));
         // Made before anything is locked: an RSA key takes a while.
         let made = check_kind(&request).and_then(|(spec, usage)| {
-            let material = generate(spec, usage, &*self.core.options.random)?;
+            let material = match request.origin {
+                Some(Origin::External) => None,
+                _ => Some(generate(spec, usage, &*self.core.options.random)?),
+            };
             Ok((spec, usage, material))
         });
         self.change(Op::CreateKey, params, |draft| {
@@ -199,7 +202,8 @@ fn check_kind(request: &CreateKey) -> Result<(KeySpec, KeyUsage), KmsError> {
         });
     }
     let origin = request.origin.unwrap_or(Origin::AwsKms);
-    if origin != Origin::AwsKms {
+    let can_come_in = !matches!(spec.family(), Family::MlDsa | Family::MlKem);
+    if origin != Origin::AwsKms && (origin != Origin::External || !can_come_in) {
         return unsupported(format!("Origin {}", origin.as_str()));
     }
     if request.multi_region {
@@ -216,16 +220,16 @@ impl Draft<'_> {
     ) -> Result<&mut KmsKey, KmsError> {
         let (spec, usage) = (KeySpec::SymmetricDefault, KeyUsage::EncryptDecrypt);
         let material = generate(spec, usage, &*self.kms.options.random)?;
-        self.new_key(manager, spec, usage, material)
+        self.new_key(manager, spec, usage, Some(material))
     }
 
-    /// Makes a key with its first material.
+    /// Makes a key with its first material, or one that waits for it.
     fn new_key(
         &mut self,
         manager: KeyManager,
         spec: KeySpec,
         usage: KeyUsage,
-        held: Arc<dyn HeldMaterial>,
+        held: Option<Arc<dyn HeldMaterial>>,
     ) -> Result<&mut KmsKey, KmsError> {
         if self.ring.keys.len() >= KEYS_MAX {
             return Err(KmsError::LimitExceeded {
@@ -242,19 +246,22 @@ impl Draft<'_> {
             description: String::new(),
             spec,
             usage,
-            origin: Origin::AwsKms,
+            origin: if held.is_some() { Origin::AwsKms } else { Origin::External },
             manager,
             created: self.now,
-            state: KeyState::Enabled,
+            state: if held.is_some() { KeyState::Enabled } else { KeyState::PendingImport },
             rotation: None,
             on_demand_count: 0,
             deletion: None,
             policy,
             grants: Vec::new(),
             tags: BTreeMap::new(),
+            imported: None,
             materials: Vec::new(),
         };
-        key.push_material(Material { id: held.id(&id), since: self.now, rotation: None, held });
+        if let Some(held) = held {
+            key.push_material(Material { id: held.id(&id), since: self.now, rotation: None, held });
+        }
         Ok(Arc::make_mut(self.ring.keys.entry(id).or_insert(Arc::new(key))))
     }
 

@@ -18,6 +18,7 @@ mod db;
 mod deletion;
 mod error;
 mod filesystem;
+mod import;
 mod key;
 mod key_ops;
 mod key_service;
@@ -60,6 +61,7 @@ pub use crypto_ops::{
 pub use data_key_pair::{DATA_KEY_PAIR_SPECS, GenerateDataKeyPair, GeneratedDataKeyPair};
 pub use deletion::DeletionScheduled;
 pub use error::{KeyTrouble, KmsError};
+pub use import::{ExpirationModel, ImportKeyMaterial, ImportParameters, WrappingAlgorithm};
 pub use key::{KeyMetadata, Material, Rotation};
 pub use key_ops::{CreateKey, KeyEntry};
 pub use key_service::{DataKey, GeneratedKey, KeyDescription, KeyService, Wrapped};

@@ -11,7 +11,7 @@ use crate::kms::key::{KmsKey, Rotation};
 use crate::kms::key_ops::{key_params, number_json};
 use crate::kms::page::PageSize;
 use crate::kms::ring::NamedBy;
-use crate::kms::spec::{IncludeKeyMaterial, RotationType};
+use crate::kms::spec::{IncludeKeyMaterial, KeySpec, Origin, RotationType};
 use crate::kms::state::Op;
 use crate::kms::{
     EncryptionContext, KeyArn, KeyId, KeyRef, KeyState, Kms, KmsError, MaterialId, Page,
@@ -124,7 +124,7 @@ impl Kms {
         self.using(Op::GetKeyRotationStatus, key_params(key), |view| {
             Check::default().key("keyId", key.as_str()).finish()?;
             let key = view.admit(key.as_str(), NamedBy::IdOrArn, &EncryptionContext::new())?;
-            check_can_rotate(key)?;
+            check_has_rotations(key)?;
             let is_pending = key.state == KeyState::PendingDeletion;
             let rotation = key.rotation.filter(|_| !is_pending);
             Ok(KeyRotationStatus { key: key.arn.clone(), rotation })
@@ -178,7 +178,7 @@ impl Kms {
             Check::default().key("keyId", key.as_str()).finish()?;
             page.check()?;
             let key = view.admit(key.as_str(), NamedBy::IdOrArn, &EncryptionContext::new())?;
-            check_can_rotate(key)?;
+            check_has_rotations(key)?;
             let current = key.current_material().map(|material| material.id);
             let all = key.materials.iter().enumerate().map(|(no, material)| {
                 let is_current = Some(material.id) == current;
@@ -233,15 +233,22 @@ impl Kms {
 }
 
 fn check_can_rotate(key: &KmsKey) -> Result<(), KmsError> {
-    if key.can_rotate() {
-        return Ok(());
-    }
-    Err(KmsError::UnsupportedOperation {
+    if key.can_rotate() { Ok(()) } else { Err(no_rotation(key)) }
+}
+
+/// A key of imported material does not rotate, but can be asked.
+fn check_has_rotations(key: &KmsKey) -> Result<(), KmsError> {
+    let is_imported = key.spec == KeySpec::SymmetricDefault && key.origin == Origin::External;
+    if is_imported { Ok(()) } else { check_can_rotate(key) }
+}
+
+fn no_rotation(key: &KmsKey) -> KmsError {
+    KmsError::UnsupportedOperation {
         message: format!(
             "{} key spec is {} and origin is {}, which do not support rotation.",
             key.arn,
             key.spec.as_str(),
             key.origin.as_str()
         ),
-    })
+    }
 }

@@ -10,7 +10,7 @@ use crate::codec::Reader;
 use crate::crypto::short::{open_short, seal_short};
 use crate::kms::access::{Grant, GrantConstraints, GrantOperation, KeyPolicy};
 use crate::kms::db::{RowChange, RowId, Rows, Table};
-use crate::kms::key::{Deletion, KmsKey, Material, Rotation};
+use crate::kms::key::{Deletion, Imported, KmsKey, Material, Rotation};
 use crate::kms::ring::{Alias, KeyRing};
 use crate::kms::root::RootKeys;
 use crate::kms::spec::{KeyManager, KeySpec, KeyUsage, Origin, RotationType};
@@ -21,8 +21,8 @@ use crate::random::Random;
 
 /// First byte of every row body.
 const VERSION: u8 = 1;
-/// First byte of the row of a key with grants.
-const VERSION_WITH_GRANTS: u8 = 2;
+/// First byte of the row of a key with grants or imported material.
+const VERSION_WITH_MORE: u8 = 2;
 /// Bytes of a row body that is read at all.
 const ROW_LEN_MAX: usize = 1 << 20;
 
@@ -48,11 +48,12 @@ struct KeyRow {
     materials: Vec<[u8; 32]>,
 }
 
-/// Content of the row of a key with grants.
+/// Content of the row of a key with grants or imported material.
 #[derive(Encode, Decode)]
-struct KeyRowWithGrants {
+struct KeyRowWithMore {
     key: KeyRow,
     grants: Vec<GrantRow>,
+    imported: Option<([u8; 32], Option<u64>)>,
 }
 
 /// A grant in its key's row.
@@ -222,11 +223,13 @@ fn encode_key(key: &KmsKey, keys: &RootKeys, random: &dyn Random) -> Vec<u8> {
         tags: key.tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         materials: key.materials.iter().map(|material| material.id.0).collect(),
     };
-    let (version, plain) = match key.grants.as_slice() {
-        [] => (VERSION, to_bytes(&row)),
-        grants => {
+    let (version, plain) = match (key.grants.as_slice(), key.imported) {
+        ([], None) => (VERSION, to_bytes(&row)),
+        (grants, imported) => {
             let grants = grants.iter().map(|grant| grant_row(grant)).collect();
-            (VERSION_WITH_GRANTS, to_bytes(&KeyRowWithGrants { key: row, grants }))
+            let imported = imported
+                .map(|imported| (imported.fingerprint.0, imported.expires.map(|time| time.0)));
+            (VERSION_WITH_MORE, to_bytes(&KeyRowWithMore { key: row, grants, imported }))
         }
     };
     let mut body = vec![version];
@@ -295,11 +298,13 @@ fn decode_key(
     let aad = row_id.additional_data(&[]);
     let plain = open_short(&keys.rows.0, &aad, sealed).map_err(|_| wrong())?;
     let row = match *version {
-        VERSION => from_bytes(&plain).map(|key| KeyRowWithGrants { key, grants: Vec::new() }),
-        VERSION_WITH_GRANTS => from_bytes(&plain),
+        VERSION => {
+            from_bytes(&plain).map(|key| KeyRowWithMore { key, grants: Vec::new(), imported: None })
+        }
+        VERSION_WITH_MORE => from_bytes(&plain),
         _ => None,
     };
-    let KeyRowWithGrants { key: row, grants } = row.ok_or_else(wrong)?;
+    let KeyRowWithMore { key: row, grants, imported } = row.ok_or_else(wrong)?;
     let grants = grants.into_iter().map(decode_grant).collect::<Option<_>>().ok_or_else(wrong)?;
     let kind = (
         KeySpec::parse(&row.spec).ok_or_else(wrong)?,
@@ -332,6 +337,10 @@ fn decode_key(
         }),
         policy: KeyPolicy::of_accepted(row.policy),
         grants,
+        imported: imported.map(|(fingerprint, expires)| Imported {
+            fingerprint: MaterialId(fingerprint),
+            expires: expires.map(Timestamp),
+        }),
         tags: BTreeMap::from_iter(row.tags),
         materials,
     })

@@ -13,6 +13,8 @@ pub(crate) enum Due {
     Rotate(KeyId),
     /// A deletion.
     Delete(KeyId),
+    /// The end of imported material.
+    Expire(KeyId),
     /// The note that a deletion is due.
     Note(KeyId),
 }
@@ -25,6 +27,9 @@ pub(crate) fn due(ring: &KeyRing, now: Timestamp, confirm: Duration) -> Vec<Due>
         let rotates = key.rotation.is_some_and(|rotation| rotation.next <= now);
         if rotates && key.state == KeyState::Enabled && key.can_rotate() {
             due.push(Due::Rotate(id.clone()));
+        }
+        if key.has_expired(now) {
+            due.push(Due::Expire(id.clone()));
         }
         let Some(deletion) = key.deletion.filter(|_| key.state == KeyState::PendingDeletion) else {
             continue;
@@ -64,6 +69,7 @@ impl Kms {
             let done = match &due {
                 Due::Rotate(id) => self.rotate_if_due(id),
                 Due::Delete(id) => self.delete_if_due(id),
+                Due::Expire(id) => self.expire_material(id),
                 Due::Note(id) => self.note_deletion(id),
             };
             // Another process was faster.

@@ -17,6 +17,7 @@ use crate::kms::ring::{KeyChange, KeyRing};
 use crate::kms::root::{RootKey, RootKeys};
 use crate::kms::rows::{META_AUDIT, META_DATABASE, decode_ring, difference, ring_mac};
 use crate::kms::slot::open_slots;
+use crate::kms::store::RowKey;
 use crate::kms::view::{Draft, View};
 use crate::kms::{
     Argon2Cost, KeyService, KmsError, KmsOptions, Op, OpenError, Principal, Timestamp, Unlock,
@@ -391,6 +392,11 @@ impl Core {
     /// The time now.
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp::from_system(self.options.clock.now())
+    }
+
+    /// The key of secret columns, and of import tokens.
+    pub(crate) fn row_key(&self) -> &RowKey {
+        &self.keys.rows
     }
 
     /// Puts another ring in place and tells what changed.

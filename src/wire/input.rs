@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use crate::kms::{EncryptionContext, KeyRef, KmsError, PageRequest, Tag};
+use crate::kms::{EncryptionContext, KeyRef, KmsError, PageRequest, Tag, Timestamp};
 
 /// An input that is no request.
 #[derive(Debug)]
@@ -106,6 +106,15 @@ impl<'a> Input<'a> {
             Some(Value::Bool(flag)) => Ok(*flag),
             Some(other) => Err(wrong_type(other, "Boolean")),
         }
+    }
+
+    /// Seconds since 1970, a fraction allowed.
+    pub(super) fn time(&self, name: &str) -> Result<Option<Timestamp>, InputError> {
+        let Some(value) = self.find(name) else { return Ok(None) };
+        let secs = value.as_f64().filter(|secs| (0.0..1e11).contains(secs));
+        let secs = secs.ok_or_else(|| wrong_type(value, "Timestamp"))?;
+        let millis = format!("{:.0}", secs * 1000.0).parse().unwrap_or_default();
+        Ok(Some(Timestamp(millis)))
     }
 
     /// Bytes in base64.

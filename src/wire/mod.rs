@@ -5,6 +5,7 @@ mod aliases;
 mod asymmetric;
 mod crypto;
 mod grants;
+mod import;
 mod input;
 mod keys;
 mod output;
@@ -102,6 +103,9 @@ fn dispatch(kms: &Kms, op: Op, input: &Value) -> Answer {
         Op::ListRetirableGrants => grants::list_retirable_grants(kms, input),
         Op::RetireGrant => grants::retire_grant(kms, input),
         Op::RevokeGrant => grants::revoke_grant(kms, input),
+        Op::GetParametersForImport => import::get_parameters_for_import(kms, input),
+        Op::ImportKeyMaterial => import::import_key_material(kms, input),
+        Op::DeleteImportedKeyMaterial => import::delete_imported_key_material(kms, input),
         Op::EnableKeyRotation => rotation::enable_key_rotation(kms, input),
         Op::DisableKeyRotation => rotation::disable_key_rotation(kms, input),
         Op::GetKeyRotationStatus => rotation::get_key_rotation_status(kms, input),
@@ -110,14 +114,11 @@ fn dispatch(kms: &Kms, op: Op, input: &Value) -> Answer {
         Op::ConnectCustomKeyStore
         | Op::CreateCustomKeyStore
         | Op::DeleteCustomKeyStore
-        | Op::DeleteImportedKeyMaterial
         | Op::DeleteKey
         | Op::DeletionDue
         | Op::DescribeCustomKeyStores
         | Op::DisconnectCustomKeyStore
         | Op::GetKeyLastUsage
-        | Op::GetParametersForImport
-        | Op::ImportKeyMaterial
         | Op::ReplicateKey
         | Op::RotateKey
         | Op::UpdateCustomKeyStore

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Number, Value, json};
 
-use crate::kms::{KeyMetadata, Page, Timestamp, answer_to_base64};
+use crate::kms::{ExpirationModel, KeyMetadata, Page, Timestamp, answer_to_base64};
 use crate::secret::SecretBytes;
 
 /// Seconds since the epoch with a fraction.
@@ -66,7 +66,12 @@ pub(super) fn metadata(key: &KeyMetadata) -> Value {
         "KeyUsage": key.usage.as_str(),
         "KeyState": key.state.as_str(),
         "DeletionDate": key.deletion_date.map(time),
+        "ValidTo": key.imported.and_then(|imported| imported.expires).map(time),
         "Origin": key.origin.as_str(),
+        "ExpirationModel": key.imported.map(|imported| match imported.expires {
+            Some(_) => ExpirationModel::Expires.as_str(),
+            None => ExpirationModel::DoesNotExpire.as_str(),
+        }),
         "KeyManager": key.manager.as_str(),
         "CustomerMasterKeySpec": key.spec.as_str(),
         "KeySpec": key.spec.as_str(),

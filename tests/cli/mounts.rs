@@ -55,7 +55,9 @@ fn rotation_of_a_mounted_volume() {
     }
     let text = sandbox.ok("rotate mnt");
     assert!(text.starts_with("alias/aws/fs -> key "), "{text}");
-    assert!(text.contains("\nnext: kmsfs rewrap mnt"), "{text}");
+    // The mount's own worker may have rewrapped all of them already.
+    let is_done = text.contains("\nnext: kmsfs usage mnt");
+    assert!(is_done || text.contains("\nnext: kmsfs rewrap mnt"), "{text}");
     assert_eq!(sandbox.json("rewrap mnt/1 --json")["seen"], 1);
     assert_eq!(sandbox.json("rewrap mnt 0 /2 mnt/1 --json")["seen"], 3);
     rewrap_all(&sandbox);

@@ -3,6 +3,7 @@
 mod ecc;
 mod ed25519;
 mod held;
+mod import;
 mod mac;
 mod ml_dsa;
 mod ml_kem;
@@ -12,5 +13,6 @@ mod soft;
 mod symmetric;
 
 pub use held::{HeldMaterial, RowKey};
+pub(crate) use import::unwrap_material;
 pub(crate) use pair::generate_pair;
 pub(crate) use soft::{SoftMaterial, generate};

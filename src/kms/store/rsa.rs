@@ -131,6 +131,11 @@ impl RsaDecryptingKey {
         Some((Self { private, public }, der))
     }
 
+    /// Bytes of the modulus, and of every ciphertext.
+    pub(super) fn len(&self) -> usize {
+        self.private.key_size_bytes()
+    }
+
     pub(super) fn encrypt(
         &self,
         how: EncryptionAlgorithm,
