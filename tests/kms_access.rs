@@ -116,11 +116,14 @@ fn not_principal_and_not_action_turn_round() {
     let mut all_but = statement("Allow", json!({"AWS": ANN}), json!(null));
     all_but.as_object_mut().unwrap().remove("Action");
     all_but["NotAction"] = json!("kms:Decrypt");
-    // ROOT in NotPrincipal stands for its whole account here, so BOB of it is spared as well.
     let key = key_with(&bench, &[deny_others, all_but]);
     let blob = encrypt(&bench, ANN, &key, json!({})).unwrap()["CiphertextBlob"].clone();
     assert!(is_denied(call_as(&bench, ANN, "Decrypt", json!({"CiphertextBlob": blob}))));
     assert!(is_denied(encrypt(&bench, BOB, &key, json!({}))));
+    // The root that a Deny spares does not spare the rest of its account.
+    let (_, words) = refusal(encrypt(&bench, BOB, &key, json!({})));
+    assert!(words.ends_with("with an explicit deny in a resource-based policy"), "{words}");
+    assert!(encrypt(&bench, ROOT, &key, json!({})).is_ok());
 }
 
 #[test]
@@ -315,6 +318,58 @@ fn a_grantee_grants_on_only_what_was_granted() {
     assert!(is_denied(grant_on(json!(["Encrypt", "Decrypt"]))));
     grant_on(json!(["Encrypt"])).unwrap();
     assert!(encrypt(&bench, BOB, &key, json!({})).is_ok());
+}
+
+/// Law: who may only grant under constraints gives no grant without them.
+#[test]
+fn constraints_are_handed_on() {
+    let bench = Bench::new();
+    let (equals, subset) = ("EncryptionContextEquals", "EncryptionContextSubset");
+    let (ab, abcd) = (json!({"a": "b"}), json!({"a": "b", "c": "d"}));
+    for (own, given, allowed) in [
+        (json!({equals: ab}), json!({equals: ab}), true),
+        (json!({equals: ab}), json!({}), false),
+        (json!({equals: ab}), json!({subset: ab}), false),
+        (json!({subset: ab}), json!({}), false),
+        (json!({subset: ab}), json!({subset: abcd}), true),
+        (json!({subset: ab}), json!({equals: abcd}), true),
+        (json!({subset: ab}), json!({subset: {"a": "x"}}), false),
+    ] {
+        let key = key_with(&bench, &[]);
+        let grant = json!({"KeyId": key, "GranteePrincipal": ANN,
+            "Operations": ["CreateGrant", "Decrypt"], "Constraints": own});
+        bench.call("CreateGrant", grant).unwrap();
+        let on = json!({"KeyId": key, "GranteePrincipal": ANN, "Operations": ["Decrypt"],
+            "Constraints": given});
+        assert_eq!(call_as(&bench, ANN, "CreateGrant", on).is_ok(), allowed, "{own} {given}");
+    }
+}
+
+/// Law: an alias is moved and removed only by who may do so with the key that it points to.
+#[test]
+fn aliases_of_others_cannot_be_taken() {
+    let bench = Bench::new();
+    let theirs = key_with(&bench, &[]);
+    bench.call("CreateAlias", json!({"AliasName": "alias/x", "TargetKeyId": theirs})).unwrap();
+    let own = bench.new_key();
+    let take = json!({"AliasName": "alias/x", "TargetKeyId": own.as_str()});
+    assert!(is_denied(call_as(&bench, ANN, "UpdateAlias", take.clone())));
+    assert!(is_denied(call_as(&bench, ANN, "DeleteAlias", json!({"AliasName": "alias/x"}))));
+    bench.call("UpdateAlias", take).unwrap();
+    call_as(&bench, ANN, "DeleteAlias", json!({"AliasName": "alias/x"})).unwrap();
+}
+
+/// Law: a Deny of the key policy holds for RetireGrant too.
+#[test]
+fn deny_wins_over_the_right_to_retire() {
+    let bench = Bench::new();
+    let deny = statement("Deny", json!({"AWS": ANN}), json!("kms:RetireGrant"));
+    let key = key_with(&bench, &[deny]);
+    let grant = json!({"KeyId": key, "GranteePrincipal": BOB, "Operations": ["Encrypt"],
+        "RetiringPrincipal": ANN});
+    let made = bench.call("CreateGrant", grant).unwrap();
+    let retire = json!({"GrantToken": made["GrantToken"]});
+    assert!(is_denied(call_as(&bench, ANN, "RetireGrant", retire)));
 }
 
 /// Law: the filesystem is a principal like another.

@@ -122,7 +122,8 @@ fn change_hook(
         {
             let mut pending = changes.0.lock();
             match &change.kind {
-                ChangeKind::State { .. } | ChangeKind::Deleted => {
+                // The filesystem may not be let in any more: it asks anew.
+                ChangeKind::Access | ChangeKind::State { .. } | ChangeKind::Deleted => {
                     pending.revoked.insert(change.arn.clone());
                 }
                 ChangeKind::AliasDeleted { .. }

@@ -82,6 +82,9 @@ impl Kms {
             let key = draft.admit(target)?;
             let (id, spec, usage) = (key.id.clone(), key.spec, key.usage);
             let old = draft.ring.aliases.get(&name).map(|alias| alias.target.clone());
+            if let Some(old) = &old {
+                draft.allow(old)?;
+            }
             let old = old.and_then(|id| draft.ring.keys.get(&id).map(|key| (key.spec, key.usage)));
             if old.is_some_and(|old| old != (spec, usage)) {
                 return Err(KmsError::Validation {
@@ -101,9 +104,10 @@ impl Kms {
             check_fields(alias, None)?;
             let name = parse_alias(alias)?;
             draft.check_alias_is_free_to_move(&name)?;
-            if let Some(alias) = draft.ring.aliases.remove(&name) {
-                let arn = draft.ring.arn_of(&alias.target);
-                draft.touch(arn);
+            if let Some(target) = draft.ring.aliases.get(&name).map(|alias| alias.target.clone()) {
+                draft.touch(draft.ring.arn_of(&target));
+                draft.allow(&target)?;
+                draft.ring.aliases.remove(&name);
             }
             Ok(())
         })

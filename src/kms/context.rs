@@ -21,8 +21,8 @@ impl std::error::Error for ContextError {}
 
 impl EncryptionContext {
     /// No pairs.
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self(BTreeMap::new())
     }
 
     /// Adds a pair; a later value replaces an earlier one.

@@ -39,7 +39,8 @@ pub struct GeneratedDataKeyPair {
     pub material: MaterialId,
 }
 
-/// The specs of a data key pair, in the order of AWS' model. AWS has pairs of SM2 and ML-KEM besides.
+/// The specs of a data key pair, in the order of AWS' model. Those of SM2 and ML-KEM are refused by
+/// name.
 pub const DATA_KEY_PAIR_SPECS: &[KeySpec] = &[
     KeySpec::Rsa2048,
     KeySpec::Rsa3072,

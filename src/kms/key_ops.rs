@@ -71,21 +71,10 @@ impl Kms {
             "policy": request.policy,
             "tags": TagParams(&request.tags).to_json(),
         }));
-        // Made before anything is locked: an RSA key takes a while.
-        let made = check_kind(&request).and_then(|(spec, usage)| {
-            let material = match request.origin {
-                Some(Origin::External) => None,
-                _ => Some(generate(spec, usage, &*self.core.options.random)?),
-            };
-            Ok((spec, usage, material))
-        });
+        // Checked and made before anything is locked: an RSA key takes a while.
+        let made = self.prepare(&request);
         self.change(Op::CreateKey, params, |draft| {
-            Check::default()
-                .text("description", &request.description, 0, DESCRIPTION_LEN_MAX)
-                .finish()?;
-            let (spec, usage, material) = made?;
-            let policy = request.policy.as_deref().map(KeyPolicy::parse).transpose()?;
-            let tags = check_tags(&request.tags, &BTreeMap::new())?;
+            let Prepared { spec, usage, material, policy, tags } = made?;
             let principal = draft.principal;
             let key = draft.new_key(KeyManager::Customer, spec, usage, material)?;
             key.description.clone_from(&request.description);
@@ -96,6 +85,21 @@ impl Kms {
             }
             Ok(key.metadata())
         })
+    }
+
+    /// Checks a request as far as it needs no ring, then makes the material.
+    fn prepare(&self, request: &CreateKey) -> Result<Prepared, KmsError> {
+        Check::default()
+            .text("description", &request.description, 0, DESCRIPTION_LEN_MAX)
+            .finish()?;
+        let (spec, usage) = check_kind(request)?;
+        let policy = request.policy.as_deref().map(KeyPolicy::parse).transpose()?;
+        let tags = check_tags(&request.tags, &BTreeMap::new())?;
+        let material = match request.origin {
+            Some(Origin::External) => None,
+            _ => Some(generate(spec, usage, &*self.core.options.random)?),
+        };
+        Ok(Prepared { spec, usage, material, policy, tags })
     }
 
     /// `DescribeKey`. The first look at a service's alias (`alias/aws/...`) makes its key.
@@ -164,6 +168,15 @@ impl Kms {
             Ok(())
         })
     }
+}
+
+/// A key that is about to be made.
+struct Prepared {
+    spec: KeySpec,
+    usage: KeyUsage,
+    material: Option<Arc<dyn HeldMaterial>>,
+    policy: Option<KeyPolicy>,
+    tags: BTreeMap<String, String>,
 }
 
 /// Parameters of a look at one key.

@@ -68,6 +68,8 @@ pub enum ChangeKind {
         /// The material that wraps now.
         material: MaterialId,
     },
+    /// Its policy or its grants changed.
+    Access,
     /// An alias points to it that did not before.
     AliasMoved {
         /// The alias.
@@ -184,6 +186,9 @@ impl KeyRing {
             }
             if old.state != key.state {
                 push(ChangeKind::State { from: old.state, to: key.state });
+            }
+            if old.policy.text != key.policy.text || old.grants != key.grants {
+                push(ChangeKind::Access);
             }
             let current = key.current_material().map(|material| material.id);
             if let Some(material) = current

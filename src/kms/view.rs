@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
-use crate::kms::access::{Asked, authorize};
+use crate::kms::access::{Asked, Granting, authorize};
 use crate::kms::key::KmsKey;
 use crate::kms::ring::{KeyRing, NamedBy};
 use crate::kms::service::{Core, internal};
 use crate::kms::state::{Op, check_state};
-use crate::kms::{
-    EncryptionContext, GrantOperation, KeyArn, KeyId, KeyRef, KmsError, Principal, Timestamp,
-};
+use crate::kms::{EncryptionContext, KeyArn, KeyId, KeyRef, KmsError, Principal, Timestamp};
+
+/// Management knows no context.
+static NO_CONTEXT: EncryptionContext = EncryptionContext::new();
 
 /// A copy of the ring that a change edits.
 pub(crate) struct Draft<'a> {
@@ -35,7 +36,7 @@ impl Draft<'_> {
         let key = self.ring.keys.get(id).map(Arc::clone);
         let key = key.ok_or_else(|| internal(format!("no key {id}")))?;
         self.touch(key.arn.clone());
-        self.check(&key, &[], None)?;
+        self.check(&key, None)?;
         self.ring.key_mut(id).ok_or_else(|| internal(format!("no key {id}")))
     }
 
@@ -43,25 +44,28 @@ impl Draft<'_> {
     pub(crate) fn admit_granting(
         &mut self,
         name: &KeyRef,
-        operations: &[GrantOperation],
-        grantee: &str,
+        granting: Granting<'_>,
     ) -> Result<&mut KmsKey, KmsError> {
         let key = Arc::clone(self.ring.resolve(name.as_str(), NamedBy::IdOrArn)?);
         self.touch(key.arn.clone());
-        self.check(&key, operations, Some(grantee))?;
+        self.check(&key, Some(granting))?;
         self.ring.key_mut(&key.id).ok_or_else(|| internal(format!("no key {}", key.id)))
     }
 
-    fn check(
-        &self,
-        key: &KmsKey,
-        granting: &[GrantOperation],
-        grantee: Option<&str>,
-    ) -> Result<(), KmsError> {
-        let (principal, op, context) = (self.principal, self.op, &EncryptionContext::new());
-        let action = op.name();
-        authorize(&Asked { principal, op, action, context, granting, grantee }, key)?;
-        check_state(op, &key.arn, key.state)
+    /// Whether the caller may do this with a key, whatever its state.
+    pub(crate) fn allow(&self, id: &KeyId) -> Result<(), KmsError> {
+        self.ring.keys.get(id).map_or(Ok(()), |key| authorize(&self.asked(None), key))
+    }
+
+    /// What is asked, of a key without a context.
+    pub(crate) fn asked<'b>(&'b self, granting: Option<Granting<'b>>) -> Asked<'b> {
+        let (principal, op, context) = (self.principal, self.op, &NO_CONTEXT);
+        Asked { principal, op, action: op.name(), context, granting }
+    }
+
+    fn check(&self, key: &KmsKey, granting: Option<Granting<'_>>) -> Result<(), KmsError> {
+        authorize(&self.asked(granting), key)?;
+        check_state(self.op, &key.arn, key.state)
     }
 
     /// Notes a key for the audit record.
@@ -101,7 +105,7 @@ impl<'a> View<'a> {
     ) -> Result<&'a Arc<KmsKey>, KmsError> {
         touch(&mut self.touched, key.arn.clone());
         let (principal, op) = (self.principal, self.op);
-        let asked = Asked { principal, op, action, context, granting: &[], grantee: None };
+        let asked = Asked { principal, op, action, context, granting: None };
         authorize(&asked, key)?;
         check_state(op, &key.arn, key.state)?;
         Ok(key)

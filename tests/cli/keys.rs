@@ -130,3 +130,35 @@ fn a_key_that_another_process_disables_closes_its_files() {
     sandbox.ok(&format!("kms --kms kms --keyfile key enable-key --key-id {id}"));
     wait_for("content", || sandbox.read("mnt/dir/file").is_ok_and(|text| text == "content"));
 }
+
+/// Law: a key policy that keeps the filesystem out closes its files at once, cached pages included.
+#[test]
+fn files_of_a_key_that_denies_the_filesystem_are_closed_at_once() {
+    let Some(sandbox) = Sandbox::with_mount() else { return };
+    let made = sandbox.json("kms --on mnt create-key");
+    let id = made["KeyMetadata"]["KeyId"].as_str().unwrap();
+    sandbox.ok(&format!("kms create-alias --on mnt --alias-name alias/sub --target-key-id {id}"));
+    std::fs::create_dir(sandbox.path("mnt/sub")).unwrap();
+    sandbox.ok("policy set mnt/sub --key alias/sub");
+    sandbox.write("mnt/sub/file", "content");
+    let open = sandbox.json(&format!("kms --on mnt get-key-policy --key-id {id}"));
+    let put = |name: &str, policy: &str| {
+        std::fs::write(sandbox.path(name), policy).unwrap();
+        let path = sandbox.path(name);
+        sandbox.ok(&format!(
+            "kms --on mnt put-key-policy --key-id {id} --policy file://{}",
+            path.display()
+        ));
+    };
+    put(
+        "closed",
+        r#"{"Statement":[
+            {"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*"},
+            {"Effect":"Deny","Principal":{"Service":"fs.kmsfs.internal"},"Action":"kms:*","Resource":"*"}
+        ]}"#,
+    );
+    let error = sandbox.read("mnt/sub/file").unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::ACCESS.raw_os_error()));
+    put("open", open["Policy"].as_str().unwrap());
+    assert_eq!(sandbox.read("mnt/sub/file").unwrap(), "content");
+}

@@ -1,5 +1,6 @@
 //! The decision: a call in, yes or no out.
 
+use crate::kms::access::GrantConstraints;
 use crate::kms::access::document::{KeyPolicy, Principals, Statement};
 use crate::kms::key::KmsKey;
 use crate::kms::principal::PrincipalKind;
@@ -18,10 +19,19 @@ pub(crate) struct Asked<'a> {
     pub(crate) action: &'a str,
     /// With which context.
     pub(crate) context: &'a EncryptionContext,
-    /// Operations of a grant that is to be made.
-    pub(crate) granting: &'a [GrantOperation],
-    /// Grantee of a grant that is to be made.
-    pub(crate) grantee: Option<&'a str>,
+    /// The grant that is to be made.
+    pub(crate) granting: Option<Granting<'a>>,
+}
+
+/// A grant that is to be made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Granting<'a> {
+    /// What it allows.
+    pub(crate) operations: &'a [GrantOperation],
+    /// With which contexts.
+    pub(crate) constraints: &'a GrantConstraints,
+    /// To whom.
+    pub(crate) grantee: &'a str,
 }
 
 /// Whether this may be done with this key. The one place that decides.
@@ -35,7 +45,8 @@ pub(crate) fn authorize(asked: &Asked<'_>, key: &KmsKey) -> Result<(), KmsError>
     }
     if key.manager == KeyManager::Aws {
         // The service's own business: seen and used, and managed by nobody.
-        return match op.kind() == OpKind::Change && op != Op::RotateKey {
+        let is_managing = op.kind() == OpKind::Change && op != Op::RotateKey;
+        return match is_managing || principal.account() != key.arn.account() {
             true => Err(denied(asked, key, NOT_ALLOWED)),
             false => Ok(()),
         };
@@ -50,12 +61,17 @@ pub(crate) fn authorize(asked: &Asked<'_>, key: &KmsKey) -> Result<(), KmsError>
     }
 }
 
+/// Whether the key policy forbids this, whatever else allows it.
+pub(crate) fn is_forbidden(asked: &Asked<'_>, key: &KmsKey) -> bool {
+    verdict(asked, key, &key.policy) == Verdict::Denied
+}
+
 /// Whether a principal could still replace this policy of a key.
 pub(crate) fn keeps_control(principal: &Principal, key: &KmsKey, policy: &KeyPolicy) -> bool {
     let context = EncryptionContext::new();
     let op = Op::PutKeyPolicy;
     let action = op.name();
-    let asked = Asked { principal, op, action, context: &context, granting: &[], grantee: None };
+    let asked = Asked { principal, op, action, context: &context, granting: None };
     principal.name() == Principal::KMS || verdict(&asked, key, policy) == Verdict::Allowed
 }
 
@@ -82,7 +98,8 @@ fn verdict(asked: &Asked<'_>, key: &KmsKey, policy: &KeyPolicy) -> Verdict {
     let action = format!("kms:{}", asked.action.to_ascii_lowercase());
     let find = |name: &str| values(name, asked, key);
     let applies = |statement: &Statement| {
-        names(&statement.principals, asked.principal) != statement.other_principals
+        let spares = statement.is_deny && statement.other_principals;
+        names(&statement.principals, asked.principal, !spares) != statement.other_principals
             && statement.is_about(&action, key.arn.as_str())
             && statement.conditions.iter().all(|condition| condition.holds(&find))
     };
@@ -98,8 +115,10 @@ fn verdict(asked: &Asked<'_>, key: &KmsKey, policy: &KeyPolicy) -> Verdict {
 }
 
 /// Whether a statement's principals take in the caller. The account, by its root's ARN or its number,
-/// stands for all its principals: there are no identity policies besides.
-fn names(principals: &Principals, caller: &Principal) -> bool {
+/// stands for all its principals: there are no identity policies besides. Not so where a Deny spares
+/// it: there it stands for the root alone, or the usual "everybody but ann and the root" would
+/// deny nobody.
+fn names(principals: &Principals, caller: &Principal, by_account: bool) -> bool {
     if principals.everyone {
         return true;
     }
@@ -108,7 +127,8 @@ fn names(principals: &Principals, caller: &Principal) -> bool {
             || name.strip_prefix("arn:aws:iam::").and_then(|rest| rest.strip_suffix(":root"))
                 == Some(caller.account())
     };
-    principals.aws.iter().any(|name| name == caller.name() || root(name))
+    let is_root = caller.kind() == PrincipalKind::Root;
+    principals.aws.iter().any(|name| name == caller.name() || (by_account || is_root) && root(name))
         || caller.kind() == PrincipalKind::Service
             && principals.services.iter().any(|name| name == caller.name())
 }
@@ -138,10 +158,15 @@ fn values(name: &str, asked: &Asked<'_>, key: &KmsKey) -> Vec<String> {
         "kms:keyusage" => one(key.usage.as_str()),
         "kms:keyorigin" => one(key.origin.as_str()),
         "kms:multiregion" => one("false"),
-        "kms:grantoperations" => {
-            asked.granting.iter().map(|operation| operation.as_str().to_owned()).collect()
+        "kms:grantoperations" => asked
+            .granting
+            .iter()
+            .flat_map(|g| g.operations)
+            .map(|o| o.as_str().to_owned())
+            .collect(),
+        "kms:granteeprincipal" => {
+            asked.granting.map_or(Vec::new(), |granting| one(granting.grantee))
         }
-        "kms:granteeprincipal" => asked.grantee.map_or(Vec::new(), one),
         "kms:grantisforawsresource" if asked.op == Op::CreateGrant => one("false"),
         _ => Vec::new(),
     }

@@ -48,8 +48,9 @@ impl KeyPolicy {
     /// # Errors
     /// [`KmsError::MalformedPolicyDocument`].
     pub(crate) fn parse(text: &str) -> Result<Self, KmsError> {
-        let statements =
-            statements(text).map_err(|message| KmsError::MalformedPolicyDocument { message })?;
+        let wrong = |message: String| KmsError::MalformedPolicyDocument { message };
+        let statements = statements(text).map_err(wrong)?;
+        check_meaning(text, &statements).map_err(wrong)?;
         Ok(Self { text: text.to_owned(), statements: statements.into() })
     }
 
@@ -66,6 +67,18 @@ impl Statement {
         let named = self.actions.iter().any(|pattern| matches(pattern, action));
         let here = self.resources.iter().any(|pattern| matches(pattern, arn));
         named != self.other_actions && here != self.other_resources
+    }
+}
+
+/// Refuses what is well-formed and would never apply as it was meant.
+fn check_meaning(text: &str, statements: &[Statement]) -> Result<(), String> {
+    let is_pattern = |name: &String| name != "*" && name.contains(['*', '?']);
+    if statements.iter().any(|statement| statement.principals.aws.iter().any(is_pattern)) {
+        return Err("Policy contains a statement with one or more invalid principals.".to_owned());
+    }
+    match text.contains("${") {
+        true => Err("policy variables are not offered".to_owned()),
+        false => Ok(()),
     }
 }
 
@@ -198,6 +211,13 @@ mod tests {
         ] {
             let refused = KeyPolicy::parse(text);
             assert!(matches!(refused, Err(KmsError::MalformedPolicyDocument { .. })), "{text}");
+        }
+        for text in [
+            r#"{"Statement":{"Effect":"Deny","Principal":{"AWS":"a:*"},"Action":"a","Resource":"*"}}"#,
+            r#"{"Statement":{"Effect":"Deny","Principal":"*","Action":"a","Resource":"${aws:x}"}}"#,
+        ] {
+            assert!(KeyPolicy::parse(text).is_err(), "{text}");
+            assert_eq!(KeyPolicy::of_accepted(text.to_owned()).statements.len(), 1);
         }
         let fine =
             r#"{"Statement":{"Effect":"Deny","Principal":"*","Action":["kms:*"],"Resource":"*"}}"#;

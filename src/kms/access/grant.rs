@@ -107,7 +107,10 @@ impl Grant {
         let operation = GrantOperation::parse(asked.action);
         self.grantee == asked.principal.name()
             && operation.is_some_and(|operation| self.operations.contains(&operation))
-            && asked.granting.iter().all(|operation| self.operations.contains(operation))
+            && asked.granting.is_none_or(|granting| {
+                granting.operations.iter().all(|operation| self.operations.contains(operation))
+                    && self.constraints.cover(granting.constraints)
+            })
             && operation.is_some_and(|o| !o.takes_context() || self.constraints.hold(asked.context))
     }
 }
@@ -130,6 +133,17 @@ impl GrantOperation {
 }
 
 impl GrantConstraints {
+    /// Whether others allow no context that these do not.
+    fn cover(&self, other: &Self) -> bool {
+        let holds = |wanted: &EncryptionContext, found: &EncryptionContext| {
+            wanted.pairs().all(|pair| found.pairs().any(|other| other == pair))
+        };
+        let equal = self.equals.is_none() || self.equals == other.equals;
+        let mut others = other.equals.iter().chain(&other.subset);
+        let subset = self.subset.as_ref();
+        equal && subset.is_none_or(|wanted| others.any(|found| holds(wanted, found)))
+    }
+
     fn hold(&self, context: &EncryptionContext) -> bool {
         let has = |(key, value): (&str, &str)| context.pairs().any(|pair| pair == (key, value));
         let equal = self.equals.as_ref().is_none_or(|wanted| wanted == context);

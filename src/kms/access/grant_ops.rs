@@ -8,7 +8,7 @@ use serde_json::json;
 use subtle::ConstantTimeEq as _;
 
 use crate::codec::hex;
-use crate::kms::access::{Grant, GrantConstraints, GrantOperation, as_map};
+use crate::kms::access::{Grant, GrantConstraints, GrantOperation, Granting, as_map, is_forbidden};
 use crate::kms::audit::{Params, UseParams};
 use crate::kms::check::Check;
 use crate::kms::key::KmsKey;
@@ -145,7 +145,13 @@ impl Kms {
             let operations = sorted(&request.operations);
             let (principal, now) = (draft.principal.clone(), draft.now);
             let random = Arc::clone(&draft.kms.options.random);
-            let key = draft.admit_granting(&request.key, &operations, &request.grantee)?;
+            let constraints = GrantConstraints {
+                equals: request.context_equals.clone(),
+                subset: request.context_subset.clone(),
+            };
+            let grantee = request.grantee.as_str();
+            let granting = Granting { operations: &operations, constraints: &constraints, grantee };
+            let key = draft.admit_granting(&request.key, granting)?;
             check_operations(key, request)?;
             if request.dry_run {
                 return Err(KmsError::DryRunOperation);
@@ -157,10 +163,7 @@ impl Kms {
                 grantee: request.grantee.clone(),
                 retiring: request.retiring.clone(),
                 operations,
-                constraints: GrantConstraints {
-                    equals: request.context_equals.clone(),
-                    subset: request.context_subset.clone(),
-                },
+                constraints,
                 issuer: Principal::root(principal.account()).name().to_owned(),
                 created: now,
             };
@@ -223,7 +226,7 @@ impl Kms {
             Check::default().text("retiringPrincipal", retiring, 1, NAME_LEN_MAX).finish()?;
             page.check()?;
             let caller = view.principal();
-            if caller.name() != retiring && !is_root(caller) {
+            if caller.name() != retiring && !is_root(caller, &view.ring.account) {
                 return Err(denied(caller, Op::ListRetirableGrants));
             }
             let entries = view.ring.keys.values().flat_map(|key| {
@@ -249,8 +252,10 @@ impl Kms {
             let may = grant.retiring.as_deref() == Some(caller.name())
                 || grant.grantee == caller.name()
                     && grant.operations.contains(&GrantOperation::RetireGrant)
-                || is_root(caller);
-            if !may {
+                || is_root(caller, &draft.ring.account);
+            let is_denied = draft.ring.keys.get(&key);
+            let is_denied = is_denied.is_some_and(|key| is_forbidden(&draft.asked(None), key));
+            if !may || is_denied {
                 return Err(denied(caller, Op::RetireGrant));
             }
             if dry_run {
@@ -382,8 +387,8 @@ fn remove(draft: &mut Draft<'_>, key: &KeyId, id: &str) {
     }
 }
 
-fn is_root(principal: &Principal) -> bool {
-    principal.name() == Principal::root(principal.account()).name()
+fn is_root(principal: &Principal, account: &str) -> bool {
+    principal.name() == Principal::root(account).name()
 }
 
 fn denied(principal: &Principal, op: Op) -> KmsError {

@@ -11,7 +11,7 @@ mod grant;
 mod grant_ops;
 mod policy_ops;
 
-pub(crate) use decide::{Asked, authorize, keeps_control};
+pub(crate) use decide::{Asked, Granting, authorize, is_forbidden, keeps_control};
 pub(crate) use document::KeyPolicy;
 pub use grant::GrantOperation;
 pub(crate) use grant::{Grant, GrantConstraints};

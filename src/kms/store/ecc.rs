@@ -102,6 +102,10 @@ impl AgreementKey {
     pub(super) fn agree(&self, peer: &[u8]) -> Result<SecretBytes, KmsError> {
         let refused =
             || KmsError::Validation { message: "The public key is not valid.".to_owned() };
+        // The library takes bare points as well; AWS, and we, take SubjectPublicKeyInfo only.
+        if peer.first() != Some(&0x30) {
+            return Err(refused());
+        }
         let peer = UnparsedPublicKey::new(self.curve, peer);
         let peer = ParsedPublicKey::try_from(peer).map_err(|_| refused())?;
         agree(&self.private, peer, refused(), |secret| Ok(SecretBytes::new(secret.to_vec())))
