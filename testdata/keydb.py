@@ -62,7 +62,21 @@ class Key:
     materials: list
 
 
-def read_key(key_id, body):
+def read_grant(r):
+    pairs = lambda: r.list(lambda: (r.text(), r.text()))
+    r.text(), r.text(), r.option(r.text), r.text(), r.option(r.text)  # id, token, name, grantee, retiring
+    r.list(r.text)  # operations
+    r.option(pairs), r.option(pairs)  # contexts: equal, contained
+    r.text(), r.number()  # issuer, created
+
+
+def read_import(r):
+    r.bytes(32), r.option(r.number), r.option(r.text)  # id, expiry, description
+    need(r.bytes(1)[0] in (0, 1), "BadRow", "pending")
+    r.number(), r.option(r.text)  # since, rotation
+
+
+def read_key(key_id, version, body):
     r = Bincode(body)
     for _ in range(5):
         r.text()  # description, spec, usage, origin, manager
@@ -74,6 +88,15 @@ def read_key(key_id, body):
     r.text()  # policy
     r.list(lambda: (r.text(), r.text()))  # tags
     materials = r.list(lambda: r.bytes(32))
+    if version > 1:
+        r.list(lambda: read_grant(r))
+    if version == 2:
+        r.option(lambda: (r.bytes(32), r.option(r.number)))  # imported material
+    if version == 3:
+        r.list(lambda: read_import(r))
+        pending = r.option(lambda: r.bytes(32))
+        materials += [pending] if pending else []
+        r.option(lambda: (r.text(), r.number()))  # Region of the primary, moves
     r.end()
     return Key(key_id, state, materials)
 
@@ -164,8 +187,8 @@ class KeyDatabase:
 
     def read_rows(self):
         for name, body in self.rows["keys"].items():
-            need(body[:1] == b"\1", "UnknownVersion", f"key {name}")
-            self.keys[name] = read_key(name, self.unseal("keys", name, body[1:]))
+            need(body[:1] in (b"\1", b"\2", b"\3"), "UnknownVersion", f"key {name}")
+            self.keys[name] = read_key(name, body[0], self.unseal("keys", name, body[1:]))
         for name, body in self.rows["materials"].items():
             need(body[:1] == b"\1", "UnknownVersion", f"material {name}")
             length = int.from_bytes(body[1:3], "little")

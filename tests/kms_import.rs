@@ -79,10 +79,9 @@ fn material_wrapped_elsewhere_comes_in() {
     assert_eq!(metadata["Origin"], "EXTERNAL");
     assert_eq!(metadata["ExpirationModel"], "KEY_MATERIAL_DOES_NOT_EXPIRE");
     assert_eq!(metadata["CurrentKeyMaterialId"], ids[0]);
-    for operation in ["EnableKeyRotation", "RotateKeyOnDemand"] {
-        let refused = bench.call(operation, json!({"KeyId": key}));
-        assert_eq!(refusal(refused), "UnsupportedOperationException", "{operation}");
-    }
+    let refused = |operation| refusal(bench.call(operation, json!({"KeyId": key})));
+    assert_eq!(refused("EnableKeyRotation"), "UnsupportedOperationException");
+    assert_eq!(refused("RotateKeyOnDemand"), "KMSInvalidStateException");
 }
 
 /// Law: deleted material makes blobs unreadable, the same material makes them readable again, and no
@@ -178,9 +177,132 @@ fn what_is_no_import_is_refused() {
     assert_eq!(with("EncryptedKeyMaterial", json!(b64(&[1; 256]))), "InvalidCiphertextException");
     assert_eq!(with("ExpirationModel", json!("KEY_MATERIAL_EXPIRES")), "ValidationException");
     assert_eq!(with("ValidTo", json!(1_700_000_001)), "ValidationException");
-    assert_eq!(with("ImportType", json!("NEW_KEY_MATERIAL")), "UnsupportedOperationException");
+    assert_eq!(with("ImportType", json!("SOME_KEY_MATERIAL")), "ValidationException");
+    assert_eq!(with("KeyMaterialId", json!("xyz")), "ValidationException");
+    assert_eq!(with("KeyMaterialId", json!("0".repeat(64))), "IncorrectKeyMaterialException");
     bench.days(1);
     assert_eq!(refusal(bench.call("ImportKeyMaterial", request)), "ExpiredImportTokenException");
+}
+
+/// A request of ImportKeyMaterial for material that is new to its key.
+fn wrapped_new(bench: &Bench, key: &str, material: &[u8]) -> Option<Value> {
+    let mut request = wrapped(bench, key, "RSAES_OAEP_SHA_256", "RSA_2048", material)?;
+    request["ImportType"] = json!("NEW_KEY_MATERIAL");
+    Some(request)
+}
+
+fn rotations(bench: &Bench, key: &str) -> Vec<(String, String, String)> {
+    let input = json!({"KeyId": key, "IncludeKeyMaterial": "ALL_KEY_MATERIAL"});
+    let listed = bench.call("ListKeyRotations", input).unwrap()["Rotations"].clone();
+    let text = |entry: &Value, name: &str| entry[name].as_str().unwrap().to_owned();
+    let entry = |e| (text(e, "KeyMaterialId"), text(e, "KeyMaterialState"), text(e, "ImportState"));
+    listed.as_array().unwrap().iter().map(entry).collect()
+}
+
+/// Law: a second material waits until a rotation on demand makes it the current one, and what the
+/// first has sealed still opens.
+#[test]
+fn a_second_material_waits_for_its_rotation() {
+    let bench = Bench::new();
+    let key = new_external(&bench, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT");
+    let import = |material: &[u8]| {
+        let request = wrapped_new(&bench, &key, material)?;
+        Some(bench.call("ImportKeyMaterial", request))
+    };
+    let Some(first) = import(&SECRET) else { return };
+    let id = |answer: Value| answer["KeyMaterialId"].as_str().unwrap().to_owned();
+    let first = id(first.unwrap());
+    let old = encrypt(&bench, &key).unwrap()["CiphertextBlob"].clone();
+    let second = id(import(&[0x5b; 32]).unwrap().unwrap());
+    assert_ne!(first, second);
+    let state =
+        |id: &str, state: &str, import: &str| (id.to_owned(), state.to_owned(), import.to_owned());
+    assert_eq!(
+        rotations(&bench, &key),
+        [state(&first, "CURRENT", "IMPORTED"), state(&second, "PENDING_ROTATION", "IMPORTED")]
+    );
+    let message = import(&[0x5c; 32]).unwrap().unwrap_err();
+    assert_eq!(message.exception(), "KMSInvalidStateException");
+    assert!(message.to_string().contains(&format!("(id: {second}) is pending rotation.")));
+    let current = || {
+        let described = bench.call("DescribeKey", json!({"KeyId": key})).unwrap();
+        described["KeyMetadata"]["CurrentKeyMaterialId"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(current(), first);
+    bench.call("RotateKeyOnDemand", json!({"KeyId": key})).unwrap();
+    assert_eq!(current(), second);
+    let refused = bench.call("RotateKeyOnDemand", json!({"KeyId": key})).unwrap_err();
+    assert!(refused.to_string().starts_with("No available key material pending rotation"));
+    let new = encrypt(&bench, &key).unwrap()["CiphertextBlob"].clone();
+    let decrypt = |blob: &Value| bench.call("Decrypt", json!({"CiphertextBlob": blob}));
+    assert_eq!(decrypt(&old).unwrap()["KeyMaterialId"], json!(first));
+    assert_eq!(decrypt(&new).unwrap()["KeyMaterialId"], json!(second));
+
+    // Both must be there, whichever is missing.
+    for gone in [&first, &second] {
+        let input = json!({"KeyId": key, "KeyMaterialId": gone});
+        assert_eq!(
+            bench.call("DeleteImportedKeyMaterial", input).unwrap()["KeyMaterialId"],
+            **gone
+        );
+        assert_eq!(refusal(decrypt(&new)), "KMSInvalidStateException");
+        let material = if gone == &first { &SECRET } else { &[0x5b; 32] };
+        let request = wrapped(&bench, &key, "RSAES_OAEP_SHA_256", "RSA_2048", material).unwrap();
+        bench.call("ImportKeyMaterial", request).unwrap();
+        assert_eq!(
+            (
+                decrypt(&old).unwrap()["Plaintext"].clone(),
+                decrypt(&new).unwrap()["Plaintext"].clone()
+            ),
+            (json!("AAAA"), json!("AAAA"))
+        );
+    }
+    assert_eq!(
+        rotations(&bench, &key),
+        [state(&first, "NON_CURRENT", "IMPORTED"), state(&second, "CURRENT", "IMPORTED")]
+    );
+    // All of it outlives the process.
+    let again = bench.open();
+    let input = json!({"KeyId": key, "IncludeKeyMaterial": "ALL_KEY_MATERIAL"});
+    let listed = |kms: &kmsfs::kms::Kms| {
+        kmsfs::wire::call(kms, &kms.owner(), "ListKeyRotations", &input).unwrap()
+    };
+    assert_eq!(listed(&again), listed(&bench.kms));
+}
+
+/// Law: material that waits for its rotation and is deleted is forgotten.
+#[test]
+fn a_pending_material_can_be_taken_back() {
+    let bench = Bench::new();
+    let key = new_external(&bench, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT");
+    let Some(request) = wrapped_new(&bench, &key, &SECRET) else { return };
+    bench.call("ImportKeyMaterial", request).unwrap();
+    let mut request = wrapped_new(&bench, &key, &[1; 32]).unwrap();
+    request["KeyMaterialDescription"] = json!("of the vault");
+    let pending = bench.call("ImportKeyMaterial", request).unwrap()["KeyMaterialId"].clone();
+    assert_eq!(rotations(&bench, &key).len(), 2);
+    bench
+        .call("DeleteImportedKeyMaterial", json!({"KeyId": key, "KeyMaterialId": pending}))
+        .unwrap();
+    assert_eq!(state(&bench, &key), "Enabled");
+    assert_eq!(rotations(&bench, &key).len(), 1);
+    let request = wrapped_new(&bench, &key, &[2; 32]).unwrap();
+    bench.call("ImportKeyMaterial", request).unwrap();
+    let input = json!({"KeyId": key, "KeyMaterialId": "0".repeat(64)});
+    assert_eq!(refusal(bench.call("DeleteImportedKeyMaterial", input)), "NotFoundException");
+}
+
+/// Law: only symmetric keys have a second material.
+#[test]
+fn other_keys_have_one_material() {
+    let bench = Bench::new();
+    let key = new_external(&bench, "HMAC_256", "GENERATE_VERIFY_MAC");
+    let Some(request) = wrapped_new(&bench, &key, &[1; 32]) else { return };
+    bench.call("ImportKeyMaterial", request).unwrap();
+    let request = wrapped_new(&bench, &key, &[2; 32]).unwrap();
+    assert_eq!(refusal(bench.call("ImportKeyMaterial", request)), "UnsupportedOperationException");
+    let refused = bench.call("RotateKeyOnDemand", json!({"KeyId": key}));
+    assert_eq!(refusal(refused), "UnsupportedOperationException");
 }
 
 /// Law: a cancelled deletion of a key without material leaves it waiting for material.

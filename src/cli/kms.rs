@@ -96,7 +96,7 @@ const OPERATIONS: &[Row] = &[
     ),
     ("Decrypt", &[("CiphertextBlob", Kind::Blob), CONTEXT, GRANTS, KEY, ALGORITHM, DRY_RUN]),
     ("DeleteAlias", &[ALIAS]),
-    ("DeleteImportedKeyMaterial", &[KEY]),
+    ("DeleteImportedKeyMaterial", &[KEY, ("KeyMaterialId", Kind::Text)]),
     (
         "DeriveSharedSecret",
         &[KEY, ("KeyAgreementAlgorithm", Kind::Text), ("PublicKey", Kind::Blob), GRANTS, DRY_RUN],
@@ -130,6 +130,8 @@ const OPERATIONS: &[Row] = &[
             ("ValidTo", Kind::Integer),
             ("ExpirationModel", Kind::Text),
             ("ImportType", Kind::Text),
+            ("KeyMaterialDescription", Kind::Text),
+            ("KeyMaterialId", Kind::Text),
         ],
     ),
     ("ListAliases", &[KEY, LIMIT, MARKER]),
@@ -172,6 +174,17 @@ const OPERATIONS: &[Row] = &[
             DRY_RUN,
         ],
     ),
+    (
+        "ReplicateKey",
+        &[
+            KEY,
+            ("ReplicaRegion", Kind::Text),
+            ("Policy", Kind::Text),
+            BYPASS,
+            ("Description", Kind::Text),
+            ("Tags", Kind::Structures),
+        ],
+    ),
     ("RetireGrant", &[("GrantToken", Kind::Text), KEY, GRANT_ID, DRY_RUN]),
     ("RevokeGrant", &[KEY, GRANT_ID, DRY_RUN]),
     ("RotateKeyOnDemand", &[KEY]),
@@ -181,6 +194,7 @@ const OPERATIONS: &[Row] = &[
     ("UntagResource", &[KEY, ("TagKeys", Kind::Strings)]),
     ("UpdateAlias", &[ALIAS, TARGET]),
     ("UpdateKeyDescription", &[KEY, ("Description", Kind::Text)]),
+    ("UpdatePrimaryRegion", &[KEY, ("PrimaryRegion", Kind::Text)]),
     ("Verify", &[KEY, MESSAGE, MESSAGE_TYPE, ("Signature", Kind::Blob), SIGNING, GRANTS, DRY_RUN]),
     ("VerifyMac", &[MESSAGE, KEY, MAC_ALGORITHM, ("Mac", Kind::Blob), GRANTS, DRY_RUN]),
 ];

@@ -6,6 +6,7 @@ use crate::kms::access::as_map;
 use crate::kms::check::Check;
 use crate::kms::key::Deletion;
 use crate::kms::key_ops::number_json;
+use crate::kms::ring::NamedBy;
 use crate::kms::state::Op;
 use crate::kms::{KeyArn, KeyId, KeyRef, KeyState, Kms, KmsError, Timestamp};
 
@@ -19,8 +20,8 @@ const WINDOW_DAYS_MAX: u32 = 30;
 pub struct DeletionScheduled {
     /// The key.
     pub key: KeyArn,
-    /// When it is destroyed.
-    pub date: Timestamp,
+    /// When it is destroyed; not known yet for a primary whose replicas go first.
+    pub date: Option<Timestamp>,
     /// Its state now.
     pub state: KeyState,
     /// Length of its window.
@@ -29,7 +30,7 @@ pub struct DeletionScheduled {
 
 impl Kms {
     /// `ScheduleKeyDeletion`: makes a key unusable, and destroys it at the end of a window of 7 to 30
-    /// days.
+    /// days. The window of a primary begins when its last replica is gone.
     ///
     /// # Errors
     /// [`KmsError`], by request, key and state.
@@ -40,6 +41,7 @@ impl Kms {
     ) -> Result<DeletionScheduled, KmsError> {
         let params = as_map(json!({"keyId": key.as_str(),
             "pendingWindowInDays": number_json(window_days)}));
+        let has_replicas = self.has_replicas_named(key);
         self.change(Op::ScheduleKeyDeletion, params, |draft| {
             let window_days = window_days.unwrap_or(WINDOW_DAYS_MAX);
             Check::default()
@@ -48,10 +50,19 @@ impl Kms {
                 .finish()?;
             let at = draft.now.plus_days(window_days);
             let key = draft.admit(key)?;
-            key.state = KeyState::PendingDeletion;
+            // A primary goes last: its window begins when its last replica is gone.
+            let waits = key.is_primary() && has_replicas?;
+            key.state =
+                if waits { KeyState::PendingReplicaDeletion } else { KeyState::PendingDeletion };
             key.deletion = Some(Deletion { at, window_days, seen_due: None });
-            Ok(DeletionScheduled { key: key.arn.clone(), date: at, state: key.state, window_days })
+            let date = (!waits).then_some(at);
+            Ok(DeletionScheduled { key: key.arn.clone(), date, state: key.state, window_days })
         })
+    }
+
+    fn has_replicas_named(&self, key: &KeyRef) -> Result<bool, KmsError> {
+        let ring = self.core.ring();
+        ring.resolve(key.as_str(), NamedBy::IdOrArn).and_then(|key| self.has_replicas(key))
     }
 
     /// `CancelKeyDeletion`: keeps the key, disabled.
@@ -63,7 +74,7 @@ impl Kms {
         self.change(Op::CancelKeyDeletion, params, |draft| {
             Check::default().key("keyId", key.as_str()).finish()?;
             let key = draft.admit(key)?;
-            key.state = match key.materials.is_empty() {
+            key.state = match key.lacks_material() {
                 true => KeyState::PendingImport,
                 false => KeyState::Disabled,
             };

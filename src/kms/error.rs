@@ -58,6 +58,8 @@ pub enum KmsError {
     MalformedPolicyDocument { message: String },
     /// `CancelKeyDeletion` of a key that is not pending deletion. `KMSInvalidStateException`.
     NotPendingDeletion { key: String },
+    /// The materials of a key do not allow this. `KMSInvalidStateException`.
+    InvalidMaterialState { message: String },
     /// No such key, alias or material.
     NotFound { message: String },
     /// The input is not of the shape of the operation: a string where a number belongs.
@@ -123,6 +125,7 @@ impl KmsError {
             | Self::InvalidGrantToken { .. }
             | Self::InvalidMac
             | Self::InvalidMarker { .. }
+            | Self::InvalidMaterialState { .. }
             | Self::InvalidSignature
             | Self::Internal { .. }
             | Self::LimitExceeded { .. }
@@ -160,9 +163,9 @@ impl KmsError {
             Self::InvalidMarker { .. } => "InvalidMarkerException",
             Self::Internal { .. } => "KMSInternalException",
             Self::KeyUnavailable { .. } => "KeyUnavailableException",
-            Self::InvalidState { .. } | Self::NotPendingDeletion { .. } => {
-                "KMSInvalidStateException"
-            }
+            Self::InvalidMaterialState { .. }
+            | Self::InvalidState { .. }
+            | Self::NotPendingDeletion { .. } => "KMSInvalidStateException",
             Self::LimitExceeded { .. } => "LimitExceededException",
             Self::MalformedPolicyDocument { .. } => "MalformedPolicyDocumentException",
             Self::NotFound { .. } => "NotFoundException",
@@ -192,6 +195,7 @@ impl fmt::Display for KmsError {
             | Self::InvalidGrantToken { message }
             | Self::InvalidKeyUsage { message }
             | Self::InvalidMarker { message }
+            | Self::InvalidMaterialState { message }
             | Self::Internal { message }
             | Self::KeyUnavailable { message }
             | Self::LimitExceeded { message }

@@ -29,6 +29,8 @@ const VALID_DAYS_MAX: u32 = 365;
 const SENT_LEN_MAX: usize = 6144;
 /// Bytes of a token that is read at all.
 const TOKEN_LEN_MAX: usize = 8192;
+/// Longest description of a material, in characters.
+const DESCRIPTION_LEN_MAX: usize = 256;
 const TOKEN_LABEL: &[u8] = b"kmsfs v1 kms import token";
 
 aws_enum! {
@@ -46,6 +48,16 @@ aws_enum! {
         RsaAesKeyWrapSha256 = "RSA_AES_KEY_WRAP_SHA_256",
         /// SM2 (AWS: China Regions).
         Sm2Pke = "SM2PKE",
+    }
+}
+
+aws_enum! {
+    /// Whether material is new to its key.
+    ImportType {
+        /// It is: the next rotation on demand makes it the current one.
+        New = "NEW_KEY_MATERIAL",
+        /// It comes in once more.
+        Existing = "EXISTING_KEY_MATERIAL",
     }
 }
 
@@ -85,6 +97,12 @@ pub struct ImportKeyMaterial {
     pub valid_to: Option<Timestamp>,
     /// Whether it expires; it does unless this says otherwise.
     pub model: Option<ExpirationModel>,
+    /// Whether it is new to the key; only the first is unless this says otherwise.
+    pub import_type: Option<ImportType>,
+    /// Free text.
+    pub description: Option<String>,
+    /// The identity that it must turn out to have.
+    pub material: Option<MaterialId>,
 }
 
 /// What a token says. It goes to the client and back, sealed.
@@ -163,10 +181,15 @@ impl Kms {
             "keyId": request.key.as_str(),
             "validTo": request.valid_to.map(Timestamp::to_iso),
             "expirationModel": request.model.map(ExpirationModel::as_str),
+            "importType": request.import_type.map(ImportType::as_str),
+            "keyMaterialDescription": request.description,
+            "keyMaterialId": request.material.map(|material| material.to_string()),
         }));
-        self.change(Op::ImportKeyMaterial, params, |draft| {
+        let (arn, material) = self.change(Op::ImportKeyMaterial, params, |draft| {
+            let description = request.description.as_deref().unwrap_or_default();
             Check::default()
                 .key("keyId", request.key.as_str())
+                .text("keyMaterialDescription", description, 0, DESCRIPTION_LEN_MAX)
                 .bytes("importToken", request.token.len(), 1, SENT_LEN_MAX)
                 .bytes("encryptedKeyMaterial", request.wrapped.len(), 1, SENT_LEN_MAX)
                 .finish()?;
@@ -190,29 +213,43 @@ impl Kms {
             let spec = KeySpec::parse(&token.spec).ok_or_else(invalid)?;
             let bytes = unwrap_material(algorithm, spec, &token.private, &request.wrapped);
             let bytes = bytes.ok_or(KmsError::InvalidCiphertext)?;
-            let id = take_in(key, bytes, expires, now)?;
+            let id = take_in(key, bytes, request, expires, now)?;
             Ok((key.arn.clone(), id))
-        })
+        })?;
+        self.share(&arn.key_id())?;
+        Ok((arn, material))
     }
 
-    /// `DeleteImportedKeyMaterial`: destroys the material and keeps all else, so that the same
-    /// material can be imported again.
+    /// `DeleteImportedKeyMaterial`: destroys a material, the current one unless another is named, and
+    /// keeps all else, so that the same material can be imported again.
     ///
     /// # Errors
-    /// [`KmsError::UnsupportedOperation`] for a key whose material is made here, and [`KmsError`] by
-    /// key and state.
+    /// [`KmsError::UnsupportedOperation`] for a key whose material is made here,
+    /// [`KmsError::NotFound`] for a material that is not the key's, and [`KmsError`] by key and state.
     pub fn delete_imported_key_material(
         &self,
         key: &KeyRef,
+        material: Option<MaterialId>,
     ) -> Result<(KeyArn, Option<MaterialId>), KmsError> {
-        let params = as_map(json!({"keyId": key.as_str()}));
-        self.change(Op::DeleteImportedKeyMaterial, params, |draft| {
+        let named = material.map(|material| material.to_string());
+        let params = as_map(json!({"keyId": key.as_str(), "keyMaterialId": named}));
+        let (arn, material) = self.change(Op::DeleteImportedKeyMaterial, params, |draft| {
             Check::default().key("keyId", key.as_str()).finish()?;
             let key = draft.admit(key)?;
             check_external(key)?;
-            drop_material(key);
-            Ok((key.arn.clone(), key.imported.map(|imported| imported.fingerprint)))
-        })
+            let is_known = |id: MaterialId| key.imports.iter().any(|known| known.material == id);
+            if let Some(id) = material.filter(|id| !is_known(*id)) {
+                let message = format!("Key material '{id}' does not exist in {}", key.arn);
+                return Err(KmsError::NotFound { message });
+            }
+            let material = material.or(key.current_id());
+            if let Some(id) = material {
+                drop_material(key, id);
+            }
+            Ok((key.arn.clone(), material))
+        })?;
+        self.share(&arn.key_id())?;
+        Ok((arn, material))
     }
 
     /// Destroys material that has expired.
@@ -221,19 +258,24 @@ impl Kms {
         self.as_itself().change(Op::DeleteImportedKeyMaterial, params, |draft| {
             let now = draft.now;
             let key = draft.admit_id(id)?;
-            if !key.has_expired(now) {
+            let expired: Vec<_> = key.expired(now).collect();
+            if expired.is_empty() {
                 return Err(not_due(id));
             }
-            drop_material(key);
+            for material in expired {
+                drop_material(key, material);
+            }
             Ok(())
-        })
+        })?;
+        self.share(id)
     }
 }
 
-/// Makes bytes the material of a key.
+/// Makes bytes a material of a key.
 fn take_in(
     key: &mut KmsKey,
     bytes: SecretBytes,
+    request: &ImportKeyMaterial,
     expires: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<MaterialId, KmsError> {
@@ -241,29 +283,97 @@ fn take_in(
     let held = SoftMaterial::from_bytes(key.spec, key.usage, bytes)
         .ok_or_else(|| wrong("The key material is not of the key spec of this KMS key."))?;
     let id = held.id(&key.id);
-    if key.imported.is_some_and(|imported| imported.fingerprint != id) {
-        return Err(wrong(
-            "The key material in the request is not identical to the key material that was \
-             previously imported into this KMS key.",
-        ));
+    if request.material.is_some_and(|named| named != id) {
+        return Err(wrong("The key material in the request is not the one of the KeyMaterialId."));
     }
-    key.imported = Some(Imported { fingerprint: id, expires });
-    if key.materials.is_empty() {
-        key.push_material(Material { id, since: now, rotation: None, held: Arc::new(held) });
+    if !key.imports.iter().any(|known| known.material == id) {
+        let is_pending = check_may_be_new(key, id, request.import_type)?;
+        let description = None;
+        let (since, rotation) = (now, None);
+        let material = id;
+        key.imports.push(Imported { material, expires, description, is_pending, since, rotation });
     }
-    if key.state == KeyState::PendingImport {
-        key.state = KeyState::Enabled;
+    for known in key.imports.iter_mut().filter(|known| known.material == id) {
+        known.expires = expires;
+        if request.description.is_some() {
+            known.description.clone_from(&request.description);
+        }
     }
+    let mut here: Vec<_> = key.all_materials().cloned().collect();
+    if key.find_material(&id).is_none() {
+        here.push(Arc::new(Material { id, since: now, rotation: None, held: Arc::new(held) }));
+    }
+    key.place_imported(&here);
     Ok(id)
 }
 
-fn drop_material(key: &mut KmsKey) {
-    key.materials.clear();
-    if let Some(imported) = &mut key.imported {
-        imported.expires = None;
+/// Whether material that a key has not seen may come in; tells whether it then waits for a rotation.
+fn check_may_be_new(
+    key: &KmsKey,
+    id: MaterialId,
+    import_type: Option<ImportType>,
+) -> Result<bool, KmsError> {
+    if key.is_replica() || !key.imports.is_empty() && import_type != Some(ImportType::New) {
+        let message = "The key material in the request is not identical to the key material that \
+                       was previously imported into this KMS key.";
+        return Err(KmsError::IncorrectKeyMaterial { message: message.to_owned() });
     }
-    if matches!(key.state, KeyState::Enabled | KeyState::Disabled) {
-        key.state = KeyState::PendingImport;
+    if key.imports.is_empty() {
+        return Ok(false);
+    }
+    if key.spec != KeySpec::SymmetricDefault {
+        let message = format!("{} can only have one key material.", key.arn);
+        return Err(KmsError::UnsupportedOperation { message });
+    }
+    if let Some(pending) = key.imports.iter().find(|known| known.is_pending) {
+        let (arn, pending) = (&key.arn, pending.material);
+        let message = format!(
+            "New key material (id: {id}) cannot be imported into KMS key {arn}, because another \
+             key material (id: {pending}) is pending rotation."
+        );
+        return Err(KmsError::InvalidMaterialState { message });
+    }
+    Ok(true)
+}
+
+fn drop_material(key: &mut KmsKey, id: MaterialId) {
+    let here: Vec<_> = key.all_materials().filter(|material| material.id != id).cloned().collect();
+    // What waits for a rotation and goes was never used: nothing is remembered of it. A replica
+    // remembers what its primary does.
+    let is_replica = key.is_replica();
+    key.imports.retain(|known| known.material != id || !known.is_pending || is_replica);
+    for known in key.imports.iter_mut().filter(|known| known.material == id) {
+        known.expires = None;
+    }
+    key.place_imported(&here);
+}
+
+impl KmsKey {
+    /// Puts imported materials in their places: those of `here`, in the order in which they are
+    /// remembered, and the state that goes with it.
+    pub(super) fn place_imported(&mut self, here: &[Arc<Material>]) {
+        let place = |known: &Imported| {
+            let found = here.iter().find(|material| material.id == known.material)?;
+            let is_as_noted = found.since == known.since && found.rotation == known.rotation;
+            Some(match is_as_noted {
+                true => Arc::clone(found),
+                false => Arc::new(Material {
+                    since: known.since,
+                    rotation: known.rotation,
+                    ..Material::clone(found)
+                }),
+            })
+        };
+        let (pending, settled): (Vec<_>, Vec<_>) =
+            self.imports.iter().partition(|known| known.is_pending);
+        let materials = settled.into_iter().filter_map(place).collect();
+        let pending = pending.into_iter().find_map(place);
+        (self.materials, self.pending) = (materials, pending);
+        match (self.lacks_material(), self.state) {
+            (true, KeyState::Enabled | KeyState::Disabled) => self.state = KeyState::PendingImport,
+            (false, KeyState::PendingImport) => self.state = KeyState::Enabled,
+            _ => {}
+        }
     }
 }
 

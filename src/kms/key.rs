@@ -43,19 +43,42 @@ pub struct KmsKey {
     pub(crate) grants: Vec<Arc<Grant>>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
-    /// What is remembered of imported material, also when it is gone.
-    pub imported: Option<Imported>,
-    /// Materials, oldest first. The last is the current one.
+    /// What is remembered of imported material, oldest first, also when it is gone. The last one
+    /// that is not pending is the current one.
+    pub imports: Vec<Imported>,
+    /// Materials that are here, oldest first. While none is missing, the last is the current one.
     pub materials: Vec<Arc<Material>>,
+    /// Material that the next rotation makes the current one. It unwraps already: in another Region
+    /// it may be the current one by now.
+    pub pending: Option<Arc<Material>>,
+    /// Set for multi-Region keys.
+    pub multi_region: Option<MultiRegion>,
 }
 
-/// Imported material.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is remembered of imported material.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imported {
-    /// Only the same material can be imported again.
-    pub fingerprint: MaterialId,
+    /// Its identity; only the same material can be imported again.
+    pub material: MaterialId,
     /// When the material is destroyed; `None` if it does not expire, or is gone.
     pub expires: Option<Timestamp>,
+    /// Free text of whoever imported it.
+    pub description: Option<String>,
+    /// Whether it waits for a rotation.
+    pub is_pending: bool,
+    /// When it became the current one, or came in first.
+    pub since: Timestamp,
+    /// What made it the current one; `None` for the first.
+    pub rotation: Option<RotationType>,
+}
+
+/// A key that has, or may have, replicas in other Regions: the same id and material in each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MultiRegion {
+    /// Region of the primary, which alone rotates and is replicated.
+    pub primary: String,
+    /// How often the primary has moved: of two that disagree, the higher one is right.
+    pub term: u32,
 }
 
 /// Automatic rotation of a key.
@@ -106,9 +129,28 @@ impl KmsKey {
         self.materials.last().map(Arc::as_ref)
     }
 
-    /// The material of that identity.
+    /// The material of that identity, of those that are here.
     pub fn find_material(&self, id: &MaterialId) -> Option<&Material> {
-        self.materials.iter().find(|material| material.id == *id).map(Arc::as_ref)
+        self.all_materials().find(|material| material.id == *id).map(Arc::as_ref)
+    }
+
+    /// Every material that is here, the pending one last.
+    pub(crate) fn all_materials(&self) -> impl Iterator<Item = &Arc<Material>> {
+        self.materials.iter().chain(&self.pending)
+    }
+
+    /// Identity of the material that wraps, or would if it were here.
+    pub(crate) fn current_id(&self) -> Option<MaterialId> {
+        match self.imports.iter().rfind(|imported| !imported.is_pending) {
+            Some(imported) => Some(imported.material),
+            None => self.current_material().map(|material| material.id),
+        }
+    }
+
+    /// Whether it waits for material: for its first, or for one that is gone.
+    pub(crate) fn lacks_material(&self) -> bool {
+        let is_missing = |i: &Imported| !i.is_pending && self.find_material(&i.material).is_none();
+        self.materials.is_empty() || self.imports.iter().any(is_missing)
     }
 
     /// Makes a material the current one.
@@ -116,10 +158,27 @@ impl KmsKey {
         self.materials.push(Arc::new(material));
     }
 
-    /// Whether imported material is there that should be gone.
-    pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
-        let expires = self.imported.and_then(|imported| imported.expires);
-        !self.materials.is_empty() && expires.is_some_and(|expires| expires <= now)
+    /// Imported material that is here and should be gone.
+    pub(crate) fn expired(&self, now: Timestamp) -> impl Iterator<Item = MaterialId> {
+        let is_due = move |i: &&Imported| {
+            i.expires.is_some_and(|at| at <= now) && self.find_material(&i.material).is_some()
+        };
+        self.imports.iter().filter(is_due).map(|imported| imported.material)
+    }
+
+    /// Its Region.
+    pub fn region(&self) -> &str {
+        self.arn.region()
+    }
+
+    /// Whether it is a multi-Region key and another Region has its primary.
+    pub fn is_replica(&self) -> bool {
+        self.multi_region.as_ref().is_some_and(|related| related.primary != self.region())
+    }
+
+    /// Whether it is the primary of a multi-Region key.
+    pub fn is_primary(&self) -> bool {
+        self.multi_region.is_some() && !self.is_replica()
     }
 
     /// Whether it can rotate by itself: symmetric material, made here.
@@ -138,13 +197,28 @@ impl KmsKey {
             manager: self.manager,
             created: self.created,
             state: self.state,
-            deletion_date: self.deletion.map(|deletion| deletion.at),
-            imported: self.imported.filter(|_| !self.materials.is_empty()),
-            current_material: self
-                .current_material()
-                .filter(|_| self.spec == KeySpec::SymmetricDefault)
-                .map(|material| material.id),
+            deletion_date: self
+                .deletion
+                .filter(|_| self.state != KeyState::PendingReplicaDeletion)
+                .map(|deletion| deletion.at),
+            deletion_window: self
+                .deletion
+                .filter(|_| self.state == KeyState::PendingReplicaDeletion)
+                .map(|deletion| deletion.window_days),
+            expiration: self.expiration(),
+            current_material: self.current_id().filter(|_| self.spec == KeySpec::SymmetricDefault),
+            multi_region: self.multi_region.as_ref().map(|related| RelatedKeys {
+                primary: related.primary.clone(),
+                replicas: Vec::from_iter(self.is_replica().then(|| self.region().to_owned())),
+            }),
         }
+    }
+
+    /// When the current material expires: never is `Some(None)`; `None` if it is not imported, or not
+    /// all of it is here.
+    fn expiration(&self) -> Option<Option<Timestamp>> {
+        let current = self.imports.iter().rfind(|imported| !imported.is_pending)?;
+        (!self.lacks_material()).then_some(current.expires)
     }
 }
 
@@ -169,10 +243,23 @@ pub struct KeyMetadata {
     pub state: KeyState,
     /// When it is destroyed, in state `PendingDeletion`.
     pub deletion_date: Option<Timestamp>,
-    /// Imported material, while it is there.
-    pub imported: Option<Imported>,
+    /// Days from the end of its last replica to its own, in state `PendingReplicaDeletion`.
+    pub deletion_window: Option<u32>,
+    /// When imported material expires, if it ever does; `None` if there is none.
+    pub expiration: Option<Option<Timestamp>>,
     /// The material that wraps, of a symmetric key.
     pub current_material: Option<MaterialId>,
+    /// Set for multi-Region keys.
+    pub multi_region: Option<RelatedKeys>,
+}
+
+/// The Regions of a multi-Region key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelatedKeys {
+    /// Region of the primary.
+    pub primary: String,
+    /// Regions of the replicas, sorted.
+    pub replicas: Vec<String>,
 }
 
 impl KeyMetadata {

@@ -9,7 +9,7 @@ use crate::kms::access::{KeyPolicy, as_map, check_control, default_policy};
 use crate::kms::algorithms::Family;
 use crate::kms::audit::{Params, UseParams};
 use crate::kms::check::Check;
-use crate::kms::key::{KeyMetadata, KmsKey, Material};
+use crate::kms::key::{KeyMetadata, KmsKey, Material, MultiRegion};
 use crate::kms::page::PageSize;
 use crate::kms::ring::NamedBy;
 use crate::kms::spec::{KeyManager, KeySpec, KeyUsage, Origin, RotationType};
@@ -76,8 +76,16 @@ impl Kms {
         self.change(Op::CreateKey, params, |draft| {
             let Prepared { spec, usage, material, policy, tags } = made?;
             let principal = draft.principal;
-            let key = draft.new_key(KeyManager::Customer, spec, usage, material)?;
+            let random = &*draft.kms.options.random;
+            let id = match request.multi_region {
+                true => KeyId::multi_region(&random_array(random)),
+                false => KeyId::from_random(random_array(random)),
+            };
+            let region = draft.ring.region.clone();
+            let key = draft.new_key(KeyManager::Customer, id, spec, usage, material)?;
             key.description.clone_from(&request.description);
+            key.multi_region =
+                request.multi_region.then_some(MultiRegion { primary: region, term: 0 });
             key.tags = tags;
             if let Some(policy) = policy {
                 check_control(principal, key, &policy, request.bypass_lockout_check)?;
@@ -108,11 +116,12 @@ impl Kms {
     /// [`KmsError::NotFound`] if there is no such key.
     pub fn describe_key(&self, key: &KeyRef) -> Result<KeyMetadata, KmsError> {
         self.ensure_service_key_named(key)?;
-        self.using(Op::DescribeKey, key_params(key), |view| {
+        let metadata = self.using(Op::DescribeKey, key_params(key), |view| {
             Check::default().key("keyId", key.as_str()).finish()?;
             let none = EncryptionContext::new();
             Ok(view.admit(key.as_str(), NamedBy::Anything, &none)?.metadata())
-        })
+        })?;
+        self.related(metadata)
     }
 
     /// `ListKeys`: all keys, sorted by id.
@@ -219,9 +228,6 @@ fn check_kind(request: &CreateKey) -> Result<(KeySpec, KeyUsage), KmsError> {
     if origin != Origin::AwsKms && (origin != Origin::External || !can_come_in) {
         return unsupported(format!("Origin {}", origin.as_str()));
     }
-    if request.multi_region {
-        return unsupported("MultiRegion".to_owned());
-    }
     Ok((spec, usage))
 }
 
@@ -233,23 +239,19 @@ impl Draft<'_> {
     ) -> Result<&mut KmsKey, KmsError> {
         let (spec, usage) = (KeySpec::SymmetricDefault, KeyUsage::EncryptDecrypt);
         let material = generate(spec, usage, &*self.kms.options.random)?;
-        self.new_key(manager, spec, usage, Some(material))
+        let id = KeyId::from_random(random_array(&*self.kms.options.random));
+        self.new_key(manager, id, spec, usage, Some(material))
     }
 
     /// Makes a key with its first material, or one that waits for it.
     fn new_key(
         &mut self,
         manager: KeyManager,
+        id: KeyId,
         spec: KeySpec,
         usage: KeyUsage,
         held: Option<Arc<dyn HeldMaterial>>,
     ) -> Result<&mut KmsKey, KmsError> {
-        if self.ring.keys.len() >= KEYS_MAX {
-            return Err(KmsError::LimitExceeded {
-                message: format!("You have reached the limit of {KEYS_MAX} keys."),
-            });
-        }
-        let id = KeyId::from_random(random_array(&*self.kms.options.random));
         let arn = self.ring.arn_of(&id);
         self.touch(arn.clone());
         let policy = KeyPolicy::of_accepted(default_policy(&self.ring.account));
@@ -269,12 +271,25 @@ impl Draft<'_> {
             policy,
             grants: Vec::new(),
             tags: BTreeMap::new(),
-            imported: None,
+            imports: Vec::new(),
             materials: Vec::new(),
+            pending: None,
+            multi_region: None,
         };
         if let Some(held) = held {
             key.push_material(Material { id: held.id(&id), since: self.now, rotation: None, held });
         }
+        self.insert_key(key)
+    }
+
+    /// Puts a new key into the ring.
+    pub(crate) fn insert_key(&mut self, key: KmsKey) -> Result<&mut KmsKey, KmsError> {
+        if self.ring.keys.len() >= KEYS_MAX {
+            return Err(KmsError::LimitExceeded {
+                message: format!("You have reached the limit of {KEYS_MAX} keys."),
+            });
+        }
+        let id = key.id.clone();
         Ok(Arc::make_mut(self.ring.keys.entry(id).or_insert(Arc::new(key))))
     }
 

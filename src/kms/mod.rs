@@ -28,6 +28,9 @@ mod page;
 mod principal;
 mod public_key;
 mod regions;
+#[cfg(feature = "testing")]
+mod rehearsal;
+mod replica;
 mod ring;
 mod root;
 mod rotation;
@@ -61,8 +64,10 @@ pub use crypto_ops::{
 pub use data_key_pair::{DATA_KEY_PAIR_SPECS, GenerateDataKeyPair, GeneratedDataKeyPair};
 pub use deletion::DeletionScheduled;
 pub use error::{KeyTrouble, KmsError};
-pub use import::{ExpirationModel, ImportKeyMaterial, ImportParameters, WrappingAlgorithm};
-pub use key::{KeyMetadata, Material, Rotation};
+pub use import::{
+    ExpirationModel, ImportKeyMaterial, ImportParameters, ImportType, WrappingAlgorithm,
+};
+pub use key::{KeyMetadata, Material, RelatedKeys, Rotation};
 pub use key_ops::{CreateKey, KeyEntry};
 pub use key_service::{DataKey, GeneratedKey, KeyDescription, KeyService, Wrapped};
 pub use mac::{GenerateMac, GeneratedMac, VerifyMac};
@@ -71,8 +76,9 @@ pub use page::{Page, PageRequest};
 pub use principal::{Principal, PrincipalKind};
 pub use public_key::PublicKey;
 pub use regions::Regions;
+pub use replica::{ReplicateKey, Replicated};
 pub use ring::{ChangeKind, KeyChange};
-pub use rotation::{KeyRotationStatus, MaterialState, RotationEntry};
+pub use rotation::{ImportedEntry, KeyRotationStatus, MaterialState, RotationEntry};
 pub use service::Kms;
 pub use service_keys::SERVICE_ALIASES;
 pub use shared_secret::{Decapsulate, DeriveSharedSecret, Encapsulate, Encapsulated, SharedSecret};

@@ -10,7 +10,7 @@ use crate::codec::Reader;
 use crate::crypto::short::{open_short, seal_short};
 use crate::kms::access::{Grant, GrantConstraints, GrantOperation, KeyPolicy};
 use crate::kms::db::{RowChange, RowId, Rows, Table};
-use crate::kms::key::{Deletion, Imported, KmsKey, Material, Rotation};
+use crate::kms::key::{Deletion, Imported, KmsKey, Material, MultiRegion, Rotation};
 use crate::kms::ring::{Alias, KeyRing};
 use crate::kms::root::RootKeys;
 use crate::kms::spec::{KeyManager, KeySpec, KeyUsage, Origin, RotationType};
@@ -21,8 +21,10 @@ use crate::random::Random;
 
 /// First byte of every row body.
 const VERSION: u8 = 1;
-/// First byte of the row of a key with grants or imported material.
-const VERSION_WITH_MORE: u8 = 2;
+/// First byte of the row of a key with grants. Once also of one with imported material.
+const VERSION_WITH_GRANTS: u8 = 2;
+/// First byte of the row of a key with imported or pending material, or of a multi-Region key.
+const VERSION_WITH_MORE: u8 = 3;
 /// Bytes of a row body that is read at all.
 const ROW_LEN_MAX: usize = 1 << 20;
 
@@ -48,12 +50,50 @@ struct KeyRow {
     materials: Vec<[u8; 32]>,
 }
 
-/// Content of the row of a key with grants or imported material.
+/// Content of the row of a key with grants. `imported` is no longer written: identity and expiry of
+/// the one material that a key could have.
+#[derive(Encode, Decode)]
+struct KeyRowWithGrants {
+    key: KeyRow,
+    grants: Vec<GrantRow>,
+    imported: Option<([u8; 32], Option<u64>)>,
+}
+
+/// Content of the row of a key that has anything else besides.
 #[derive(Encode, Decode)]
 struct KeyRowWithMore {
     key: KeyRow,
     grants: Vec<GrantRow>,
-    imported: Option<([u8; 32], Option<u64>)>,
+    imports: Vec<ImportRow>,
+    pending: Option<[u8; 32]>,
+    primary: Option<(String, u32)>,
+}
+
+/// Imported material in its key's row.
+#[derive(Encode, Decode)]
+struct ImportRow {
+    material: [u8; 32],
+    expires: Option<u64>,
+    description: Option<String>,
+    is_pending: bool,
+    since: u64,
+    rotation: Option<String>,
+}
+
+impl From<KeyRowWithGrants> for KeyRowWithMore {
+    fn from(old: KeyRowWithGrants) -> Self {
+        let since = old.key.created;
+        let imports = old.imported.map(|(material, expires)| ImportRow {
+            material,
+            expires,
+            description: None,
+            is_pending: false,
+            since,
+            rotation: None,
+        });
+        let imports = Vec::from_iter(imports);
+        Self { key: old.key, grants: old.grants, imports, pending: None, primary: None }
+    }
 }
 
 /// A grant in its key's row.
@@ -100,8 +140,11 @@ pub(crate) fn difference(
             continue;
         }
         change.put(key_row_id(id), encode_key(key, keys, random));
-        let had = |id: &MaterialId| before.is_some_and(|key| key.find_material(id).is_some());
-        for material in key.materials.iter().filter(|material| !had(&material.id)) {
+        // A pending material that becomes the current one gets another description.
+        let is_as_before = |material: &Arc<Material>| {
+            before.is_some_and(|key| key.all_materials().any(|old| Arc::ptr_eq(old, material)))
+        };
+        for material in key.all_materials().filter(|material| !is_as_before(material)) {
             let row = material_row_id(id, &material.id);
             let body = encode_material(&row, material, keys, random);
             change.put(row, body);
@@ -113,7 +156,7 @@ pub(crate) fn difference(
             change.delete(key_row_id(id));
         }
         let has = |id: &MaterialId| after.is_some_and(|key| key.find_material(id).is_some());
-        for material in key.materials.iter().filter(|material| !has(&material.id)) {
+        for material in key.all_materials().filter(|material| !has(&material.id)) {
             change.delete(material_row_id(id, &material.id));
         }
     }
@@ -223,19 +266,54 @@ fn encode_key(key: &KmsKey, keys: &RootKeys, random: &dyn Random) -> Vec<u8> {
         tags: key.tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         materials: key.materials.iter().map(|material| material.id.0).collect(),
     };
-    let (version, plain) = match (key.grants.as_slice(), key.imported) {
-        ([], None) => (VERSION, to_bytes(&row)),
-        (grants, imported) => {
-            let grants = grants.iter().map(|grant| grant_row(grant)).collect();
-            let imported = imported
-                .map(|imported| (imported.fingerprint.0, imported.expires.map(|time| time.0)));
-            (VERSION_WITH_MORE, to_bytes(&KeyRowWithMore { key: row, grants, imported }))
-        }
+    let has_more = key.multi_region.is_some() || key.pending.is_some() || !key.imports.is_empty();
+    let grants: Vec<GrantRow> = key.grants.iter().map(|grant| grant_row(grant)).collect();
+    let (version, plain) = if has_more {
+        let imports = key.imports.iter().map(import_row).collect();
+        let pending = key.pending.as_ref().map(|material| material.id.0);
+        let related = key.multi_region.as_ref();
+        let primary = related.map(|related| (related.primary.clone(), related.term));
+        let row = KeyRowWithMore { key: row, grants, imports, pending, primary };
+        (VERSION_WITH_MORE, to_bytes(&row))
+    } else if grants.is_empty() {
+        (VERSION, to_bytes(&row))
+    } else {
+        (VERSION_WITH_GRANTS, to_bytes(&KeyRowWithGrants { key: row, grants, imported: None }))
     };
     let mut body = vec![version];
     let aad = key_row_id(&key.id).additional_data(&[]);
     body.extend_from_slice(&seal_short(&keys.rows.0, &aad, &plain, random));
     body
+}
+
+fn import_row(imported: &Imported) -> ImportRow {
+    ImportRow {
+        material: imported.material.0,
+        expires: imported.expires.map(|time| time.0),
+        description: imported.description.clone(),
+        is_pending: imported.is_pending,
+        since: imported.since.0,
+        rotation: imported.rotation.map(|rotation| rotation.as_str().to_owned()),
+    }
+}
+
+fn decode_import(row: ImportRow) -> Option<Imported> {
+    Some(Imported {
+        material: MaterialId(row.material),
+        expires: row.expires.map(Timestamp),
+        description: row.description,
+        is_pending: row.is_pending,
+        since: Timestamp(row.since),
+        rotation: decode_rotation(row.rotation)?,
+    })
+}
+
+/// `Some(None)` if there was none, `None` if there is no such one.
+fn decode_rotation(text: Option<String>) -> Option<Option<RotationType>> {
+    match text {
+        Some(text) => RotationType::parse(&text).map(Some),
+        None => Some(None),
+    }
 }
 
 fn grant_row(grant: &Grant) -> GrantRow {
@@ -297,25 +375,27 @@ fn decode_key(
     let (version, sealed) = body.split_first().ok_or_else(wrong)?;
     let aad = row_id.additional_data(&[]);
     let plain = open_short(&keys.rows.0, &aad, sealed).map_err(|_| wrong())?;
-    let row = match *version {
-        VERSION => {
-            from_bytes(&plain).map(|key| KeyRowWithMore { key, grants: Vec::new(), imported: None })
-        }
+    let row: Option<KeyRowWithMore> = match *version {
+        VERSION => from_bytes(&plain)
+            .map(|key| KeyRowWithGrants { key, grants: Vec::new(), imported: None }.into()),
+        VERSION_WITH_GRANTS => from_bytes::<KeyRowWithGrants>(&plain).map(Into::into),
         VERSION_WITH_MORE => from_bytes(&plain),
         _ => None,
     };
-    let KeyRowWithMore { key: row, grants, imported } = row.ok_or_else(wrong)?;
+    let KeyRowWithMore { key: row, grants, imports, pending, primary } = row.ok_or_else(wrong)?;
     let grants = grants.into_iter().map(decode_grant).collect::<Option<_>>().ok_or_else(wrong)?;
+    let imports = imports.into_iter().map(decode_import).collect::<Option<_>>();
     let kind = (
         KeySpec::parse(&row.spec).ok_or_else(wrong)?,
         KeyUsage::parse(&row.usage).ok_or_else(wrong)?,
     );
-    let mut materials = Vec::with_capacity(row.materials.len());
-    for material in row.materials {
+    let load = |material: [u8; 32]| {
         let row = material_row_id(id, &MaterialId(material));
         let body = rows.get(&row).ok_or_else(|| bad(&row))?;
-        materials.push(Arc::new(decode_material(&row, MaterialId(material), kind, body, keys)?));
-    }
+        decode_material(&row, MaterialId(material), kind, body, keys).map(Arc::new)
+    };
+    let materials = row.materials.into_iter().map(load).collect::<Result<_, _>>()?;
+    let pending = pending.map(load).transpose()?;
     Ok(KmsKey {
         id: id.clone(),
         arn: ring.arn_of(id),
@@ -337,12 +417,11 @@ fn decode_key(
         }),
         policy: KeyPolicy::of_accepted(row.policy),
         grants,
-        imported: imported.map(|(fingerprint, expires)| Imported {
-            fingerprint: MaterialId(fingerprint),
-            expires: expires.map(Timestamp),
-        }),
         tags: BTreeMap::from_iter(row.tags),
+        imports: imports.ok_or_else(wrong)?,
         materials,
+        pending,
+        multi_region: primary.map(|(primary, term)| MultiRegion { primary, term }),
     })
 }
 
@@ -385,10 +464,7 @@ fn decode_material(
     let held = SoftMaterial::from_row(spec, usage, &keys.rows, &aad, reader.rest());
     let held = held.ok_or_else(wrong)?;
     let description: MaterialRow = from_bytes(description).ok_or_else(wrong)?;
-    let rotation = match description.rotation {
-        Some(text) => Some(RotationType::parse(&text).ok_or_else(wrong)?),
-        None => None,
-    };
+    let rotation = decode_rotation(description.rotation).ok_or_else(wrong)?;
     Ok(Material { id, since: Timestamp(description.since), rotation, held: Arc::new(held) })
 }
 

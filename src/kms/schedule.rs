@@ -25,10 +25,11 @@ pub(crate) fn due(ring: &KeyRing, now: Timestamp, confirm: Duration) -> Vec<Due>
     let mut due = Vec::new();
     for (id, key) in &ring.keys {
         let rotates = key.rotation.is_some_and(|rotation| rotation.next <= now);
+        let rotates = rotates && !key.is_replica();
         if rotates && key.state == KeyState::Enabled && key.can_rotate() {
             due.push(Due::Rotate(id.clone()));
         }
-        if key.has_expired(now) {
+        if key.expired(now).next().is_some() {
             due.push(Due::Expire(id.clone()));
         }
         let Some(deletion) = key.deletion.filter(|_| key.state == KeyState::PendingDeletion) else {
@@ -79,7 +80,7 @@ impl Kms {
             });
             outcome = outcome.and(done);
         }
-        outcome
+        outcome.and(self.tend_related_keys())
     }
 }
 

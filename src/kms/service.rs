@@ -4,8 +4,8 @@
 //! for everything that leaves the ring as it is: look, work without a lock, audit record. Nothing
 //! else locks, checks, commits or audits. What the operations do lies in a file per family.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use serde_json::{Map, Value};
@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use crate::kms::audit::{AuditConfig, AuditHead, AuditLog, Params, Record, UseParams, VerifyKey};
 use crate::kms::db::{DbError, KeyDb, RowId, Rows, Snapshot, SqliteDb, Table};
 use crate::kms::open::{AUDIT_NAME, DATABASE_NAME, create_database};
+use crate::kms::regions::WeakRegions;
 use crate::kms::ring::{KeyChange, KeyRing};
 use crate::kms::root::{RootKey, RootKeys};
 use crate::kms::rows::{META_AUDIT, META_DATABASE, decode_ring, difference, ring_mac};
@@ -20,7 +21,8 @@ use crate::kms::slot::open_slots;
 use crate::kms::store::RowKey;
 use crate::kms::view::{Draft, View};
 use crate::kms::{
-    Argon2Cost, KeyService, KmsError, KmsOptions, Op, OpenError, Principal, Timestamp, Unlock,
+    Argon2Cost, KeyRef, KeyService, KmsError, KmsOptions, Op, OpenError, Principal, Regions,
+    Timestamp, Unlock,
 };
 use crate::sync::{Mutex, Rank, RwLock};
 
@@ -36,6 +38,10 @@ pub struct Kms {
 pub(crate) struct Core {
     pub(crate) options: KmsOptions,
     keys: RootKeys,
+    /// Where the database lies.
+    dir: PathBuf,
+    /// The other Regions of the installation, while somebody has them open.
+    regions: OnceLock<WeakRegions>,
     /// Guards the database and the rows as last seen; held through a whole change.
     store: Mutex<Store>,
     /// The ring as last committed or seen; held for a clone or a swap of the pointer.
@@ -135,6 +141,8 @@ impl Kms {
         let core = Core {
             options,
             keys,
+            dir: dir.to_owned(),
+            regions: OnceLock::new(),
             store: Mutex::new(Rank::Database, store),
             ring: RwLock::new(Rank::Ring, Arc::new(ring)),
             audit,
@@ -144,6 +152,24 @@ impl Kms {
             itself: Arc::new(Principal::service(Principal::KMS, &account)),
         };
         Ok(Self { core: Arc::new(core), principal: root })
+    }
+
+    /// Lets it find the other Regions of its installation.
+    pub(super) fn join_regions(&self, regions: WeakRegions) {
+        let _joined_before = self.core.regions.set(regions);
+    }
+
+    /// All Regions of its installation. They are opened for this call if nobody has them open.
+    pub(super) fn regions(&self) -> Result<Regions, KmsError> {
+        match self.core.regions.get() {
+            Some(regions) => regions.upgrade().ok_or_else(|| internal("Regions are closed")),
+            None => Regions::look(&self.as_root(), &self.core.dir).map_err(internal),
+        }
+    }
+
+    /// Whether somebody has the other Regions open.
+    pub(super) fn has_regions(&self) -> bool {
+        self.core.regions.get().is_some_and(|regions| regions.upgrade().is_some())
     }
 
     /// The root key of an account in a Region of this installation.
@@ -297,14 +323,7 @@ impl Kms {
             *changes = core.reload(store).inspect_err(|_| store.db.rollback())?;
         }
         let before = core.ring();
-        let mut draft = Draft {
-            ring: KeyRing::clone(&before),
-            now: core.now(),
-            kms: core,
-            op,
-            principal: &self.principal,
-            touched: [None, None],
-        };
+        let mut draft = self.draft(op);
         let outcome = edit(&mut draft);
         let Draft { ring, now, touched, .. } = draft;
         let principal = Arc::clone(&self.principal);
@@ -337,6 +356,18 @@ impl Kms {
         (store.rows, store.revision) = (rows, revision);
         changes.extend(core.swap(ring));
         outcome
+    }
+
+    /// Whether a change of a key would be admitted now: nothing is changed, and nothing recorded.
+    pub(super) fn would_admit(&self, op: Op, key: &KeyRef) -> Result<(), KmsError> {
+        self.draft(op).admit(key).map(|_| ())
+    }
+
+    fn draft(&self, op: Op) -> Draft<'_> {
+        let core = &*self.core;
+        let ring = KeyRing::clone(&core.ring());
+        let (principal, touched) = (&*self.principal, [None, None]);
+        Draft { ring, now: core.now(), kms: core, op, principal, touched }
     }
 
     /// Anything that leaves the ring as it is: a use of a key, or a look.

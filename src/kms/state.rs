@@ -192,6 +192,8 @@ operations! {
     ScheduleKeyDeletion Change [ok ok ok S S ok S S],
     /// Signs.
     Sign Use [ok D S S S S S ok],
+    /// Brings a replica up to its primary: the service's own act.
+    SynchronizeMultiRegionKey Change [ok ok ok ok ok ok ok ok],
     /// Sets tags.
     TagResource Change [ok ok ok S S ok ok ok],
     /// Removes tags.
@@ -218,7 +220,10 @@ impl Op {
 
     /// Whether it is an act of the service itself, and no operation of the API.
     pub fn is_own_act(self) -> bool {
-        matches!(self, Self::DeleteKey | Self::DeletionDue | Self::RotateKey)
+        matches!(
+            self,
+            Self::DeleteKey | Self::DeletionDue | Self::RotateKey | Self::SynchronizeMultiRegionKey
+        )
     }
 
     /// What a state answers.

@@ -31,6 +31,11 @@ impl KeyId {
         Self(uuid_text(&bytes))
     }
 
+    /// The id of a multi-Region key, made of 16 random bytes.
+    pub fn multi_region(bytes: &[u8; 16]) -> Self {
+        Self(format!("mrk-{}", hex(bytes)))
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -124,6 +129,11 @@ impl KeyArn {
     /// The Region.
     pub fn region(&self) -> &str {
         self.0.split(':').nth(3).unwrap_or_default()
+    }
+
+    /// The same key in another Region.
+    pub fn in_region(&self, region: &str) -> Self {
+        Self::new(region, self.account(), &self.key_id())
     }
 
     /// The account, 12 digits.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::kms::{CreateKey, KeySpec, KeyUsage, Kms, Origin, Tag};
+use crate::kms::{CreateKey, KeySpec, KeyUsage, Kms, Origin, ReplicateKey, Tag};
 use crate::wire::Answer;
 use crate::wire::input::{Input, InputError, required};
 use crate::wire::output::{empty, metadata, output, page, time};
@@ -64,12 +64,34 @@ pub(super) fn disable_key(kms: &Kms, input: &Input<'_>) -> Answer {
 pub(super) fn schedule_key_deletion(kms: &Kms, input: &Input<'_>) -> Answer {
     let window = input.number("PendingWindowInDays")?;
     let deletion = kms.schedule_key_deletion(&input.key("KeyId")?, window)?;
-    Ok(json!({
+    Ok(output(json!({
         "KeyId": deletion.key.as_str(),
-        "DeletionDate": time(deletion.date),
+        "DeletionDate": deletion.date.map(time),
         "KeyState": deletion.state.as_str(),
         "PendingWindowInDays": deletion.window_days,
-    }))
+    })))
+}
+
+pub(super) fn replicate_key(kms: &Kms, input: &Input<'_>) -> Answer {
+    let replica = kms.replicate_key(&ReplicateKey {
+        key: input.key("KeyId")?,
+        region: input.required_text("ReplicaRegion")?.to_owned(),
+        policy: input.text("Policy")?.map(str::to_owned),
+        bypass_lockout_check: input.flag("BypassPolicyLockoutSafetyCheck")?,
+        description: input.text("Description")?.unwrap_or_default().to_owned(),
+        tags: input.tags("Tags")?.unwrap_or_default(),
+    })?;
+    let tags: Vec<Value> = replica.tags.iter().map(tag).collect();
+    Ok(output(json!({
+        "ReplicaKeyMetadata": metadata(&replica.key),
+        "ReplicaPolicy": replica.policy,
+        "ReplicaTags": (!tags.is_empty()).then_some(tags),
+    })))
+}
+
+pub(super) fn update_primary_region(kms: &Kms, input: &Input<'_>) -> Answer {
+    kms.update_primary_region(&input.key("KeyId")?, input.required_text("PrimaryRegion")?)?;
+    Ok(empty())
 }
 
 pub(super) fn cancel_key_deletion(kms: &Kms, input: &Input<'_>) -> Answer {
@@ -91,7 +113,11 @@ pub(super) fn untag_resource(kms: &Kms, input: &Input<'_>) -> Answer {
 
 pub(super) fn list_resource_tags(kms: &Kms, input: &Input<'_>) -> Answer {
     let tags = kms.list_resource_tags(&input.key("KeyId")?, &input.page()?)?;
-    Ok(page("Tags", &tags, |Tag { key, value }| json!({"TagKey": key, "TagValue": value})))
+    Ok(page("Tags", &tags, tag))
+}
+
+fn tag(Tag { key, value }: &Tag) -> Value {
+    json!({"TagKey": key, "TagValue": value})
 }
 
 pub(super) fn get_key_policy(kms: &Kms, input: &Input<'_>) -> Answer {

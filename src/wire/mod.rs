@@ -70,6 +70,8 @@ fn dispatch(kms: &Kms, op: Op, input: &Value) -> Answer {
         Op::DisableKey => keys::disable_key(kms, input),
         Op::ScheduleKeyDeletion => keys::schedule_key_deletion(kms, input),
         Op::CancelKeyDeletion => keys::cancel_key_deletion(kms, input),
+        Op::ReplicateKey => keys::replicate_key(kms, input),
+        Op::UpdatePrimaryRegion => keys::update_primary_region(kms, input),
         Op::TagResource => keys::tag_resource(kms, input),
         Op::UntagResource => keys::untag_resource(kms, input),
         Op::ListResourceTags => keys::list_resource_tags(kms, input),
@@ -119,10 +121,9 @@ fn dispatch(kms: &Kms, op: Op, input: &Value) -> Answer {
         | Op::DescribeCustomKeyStores
         | Op::DisconnectCustomKeyStore
         | Op::GetKeyLastUsage
-        | Op::ReplicateKey
         | Op::RotateKey
-        | Op::UpdateCustomKeyStore
-        | Op::UpdatePrimaryRegion => {
+        | Op::SynchronizeMultiRegionKey
+        | Op::UpdateCustomKeyStore => {
             Err(InputError::unsupported(&format!("{} is not offered yet.", op.name())).into())
         }
     }

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Number, Value, json};
 
-use crate::kms::{ExpirationModel, KeyMetadata, Page, Timestamp, answer_to_base64};
+use crate::kms::{ExpirationModel, KeyMetadata, Page, RelatedKeys, Timestamp, answer_to_base64};
 use crate::secret::SecretBytes;
 
 /// Seconds since the epoch with a fraction.
@@ -66,22 +66,35 @@ pub(super) fn metadata(key: &KeyMetadata) -> Value {
         "KeyUsage": key.usage.as_str(),
         "KeyState": key.state.as_str(),
         "DeletionDate": key.deletion_date.map(time),
-        "ValidTo": key.imported.and_then(|imported| imported.expires).map(time),
+        "PendingDeletionWindowInDays": key.deletion_window,
+        "ValidTo": key.expiration.flatten().map(time),
         "Origin": key.origin.as_str(),
-        "ExpirationModel": key.imported.map(|imported| match imported.expires {
+        "ExpirationModel": key.expiration.map(|expires| match expires {
             Some(_) => ExpirationModel::Expires.as_str(),
             None => ExpirationModel::DoesNotExpire.as_str(),
         }),
         "KeyManager": key.manager.as_str(),
         "CustomerMasterKeySpec": key.spec.as_str(),
         "KeySpec": key.spec.as_str(),
-        "MultiRegion": false,
+        "MultiRegion": key.multi_region.is_some(),
+        "MultiRegionConfiguration": key.multi_region.as_ref().map(|keys| related(key, keys)),
         "CurrentKeyMaterialId": key.current_material.map(|material| material.to_string()),
     }));
     if let Value::Object(map) = &mut value {
         map.extend(algorithms(key));
     }
     value
+}
+
+fn related(key: &KeyMetadata, related: &RelatedKeys) -> Value {
+    let in_region =
+        |region: &String| json!({"Arn": key.arn.in_region(region).as_str(), "Region": region});
+    let is_primary = key.arn.region() == related.primary;
+    json!({
+        "MultiRegionKeyType": if is_primary { "PRIMARY" } else { "REPLICA" },
+        "PrimaryKey": in_region(&related.primary),
+        "ReplicaKeys": related.replicas.iter().map(in_region).collect::<Vec<_>>(),
+    })
 }
 
 /// The lists of algorithms that a key knows; those that are empty are left out.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::kms::{IncludeKeyMaterial, Kms};
+use crate::kms::{ExpirationModel, ImportedEntry, IncludeKeyMaterial, Kms};
 use crate::wire::Answer;
 use crate::wire::input::Input;
 use crate::wire::output::{empty, output, page, time};
@@ -39,12 +39,27 @@ pub(super) fn list_key_rotations(kms: &Kms, input: &Input<'_>) -> Answer {
     let include = include.unwrap_or(IncludeKeyMaterial::RotationsOnly);
     let rotations = kms.list_key_rotations(&input.key("KeyId")?, include, &input.page()?)?;
     Ok(page("Rotations", &rotations, |entry| {
+        let import = entry.import.as_ref();
         output(json!({
             "KeyId": entry.key.as_str(),
             "KeyMaterialId": entry.material.to_string(),
+            "KeyMaterialDescription": import.and_then(|import| import.description.as_deref()),
+            "ImportState": import.map(|import| match import.is_here {
+                true => "IMPORTED",
+                false => "PENDING_IMPORT",
+            }),
             "KeyMaterialState": entry.state.as_str(),
+            "ExpirationModel": import.filter(|import| import.is_here).map(expiration_model),
+            "ValidTo": import.and_then(|import| import.expires).map(time),
             "RotationDate": entry.date.map(time),
             "RotationType": entry.rotation.map(|rotation| rotation.as_str()),
         }))
     }))
+}
+
+fn expiration_model(import: &ImportedEntry) -> &'static str {
+    match import.expires {
+        Some(_) => ExpirationModel::Expires.as_str(),
+        None => ExpirationModel::DoesNotExpire.as_str(),
+    }
 }
