@@ -70,7 +70,14 @@ impl Service {
 
     fn call(&self, caller: &Caller<'_>, operation: &str, input: &Value) -> Result<Value, KmsError> {
         let principal = &caller.credential.principal;
-        let kms = self.regions.kms(principal.account(), &caller.region)?;
+        let kms = match wire::other_account(operation, input, principal.account()) {
+            Some(account) => self.regions.find(account, &caller.region),
+            None => None,
+        };
+        let kms = match kms {
+            Some(kms) => kms,
+            None => self.regions.kms(principal.account(), &caller.region)?,
+        };
         wire::call(&kms, principal, operation, input)
     }
 

@@ -38,14 +38,14 @@ aws_enum! {
 }
 
 aws_enum! {
-    /// How a message authentication code is made.
+    /// How a message authentication code is made, in the order of AWS' messages.
     MacAlgorithm {
-        /// HMAC with SHA-224.
-        HmacSha224 = "HMAC_SHA_224",
-        /// HMAC with SHA-256.
-        HmacSha256 = "HMAC_SHA_256",
         /// HMAC with SHA-384.
         HmacSha384 = "HMAC_SHA_384",
+        /// HMAC with SHA-256.
+        HmacSha256 = "HMAC_SHA_256",
+        /// HMAC with SHA-224.
+        HmacSha224 = "HMAC_SHA_224",
         /// HMAC with SHA-512.
         HmacSha512 = "HMAC_SHA_512",
     }

@@ -54,9 +54,7 @@ impl Kms {
             check_fields(alias, Some(target))?;
             let name = parse_alias(alias)?;
             if name.is_reserved() {
-                return Err(KmsError::InvalidAliasName {
-                    message: format!("{alias} is reserved: alias/aws/ belongs to services"),
-                });
+                return Err(KmsError::NotAuthorized);
             }
             let id = draft.admit(target)?.id.clone();
             if draft.ring.aliases.contains_key(&name) {

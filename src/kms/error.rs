@@ -60,6 +60,8 @@ pub enum KmsError {
     NotPendingDeletion { key: String },
     /// The materials of a key do not allow this. `KMSInvalidStateException`.
     InvalidMaterialState { message: String },
+    /// An alias of a service's name. No message, as AWS has it.
+    NotAuthorized,
     /// No such key, alias or material.
     NotFound { message: String },
     /// The input is not of the shape of the operation: a string where a number belongs.
@@ -97,7 +99,7 @@ impl KmsError {
     /// What this means to someone who wants to read a file.
     pub fn trouble(&self) -> KeyTrouble {
         match self {
-            Self::AccessDenied { .. } => KeyTrouble::Denied,
+            Self::AccessDenied { .. } | Self::NotAuthorized => KeyTrouble::Denied,
             Self::Disabled { .. } => KeyTrouble::Disabled,
             Self::InvalidState { state, .. } => match state {
                 KeyState::PendingDeletion | KeyState::PendingReplicaDeletion => KeyTrouble::Revoked,
@@ -168,6 +170,7 @@ impl KmsError {
             | Self::NotPendingDeletion { .. } => "KMSInvalidStateException",
             Self::LimitExceeded { .. } => "LimitExceededException",
             Self::MalformedPolicyDocument { .. } => "MalformedPolicyDocumentException",
+            Self::NotAuthorized => "NotAuthorizedException",
             Self::NotFound { .. } => "NotFoundException",
             Self::Serialization { .. } => "SerializationException",
             Self::Tag { .. } => "TagException",
@@ -209,7 +212,10 @@ impl fmt::Display for KmsError {
             Self::DryRunOperation => {
                 f.write_str("The request would have succeeded, but the DryRun option is set.")
             }
-            Self::InvalidCiphertext | Self::InvalidMac | Self::InvalidSignature => Ok(()),
+            Self::InvalidCiphertext
+            | Self::InvalidMac
+            | Self::InvalidSignature
+            | Self::NotAuthorized => Ok(()),
             Self::NotPendingDeletion { key } => write!(f, "{key} is not pending deletion."),
             Self::UnknownOperation { name } => write!(f, "unknown operation {name}"),
             Self::InvalidState { key, state } => write!(f, "{key} is {}.", state_words(*state)),

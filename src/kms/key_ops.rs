@@ -214,6 +214,11 @@ fn check_kind(request: &CreateKey) -> Result<(KeySpec, KeyUsage), KmsError> {
         return unsupported(format!("KeySpec {}", spec.as_str()));
     }
     if !spec.usages().contains(&usage) {
+        if usage == KeyUsage::KeyAgreement {
+            let (usage, spec) = (usage.as_str(), spec.as_str());
+            let message = format!("KeyUsage {usage} is not compatible with KeySpec {spec}");
+            return Err(KmsError::Validation { message });
+        }
         return Err(KmsError::Validation {
             message: format!(
                 "The operation failed because the KeyUsage value of the KMS key is {} which is \

@@ -115,6 +115,12 @@ impl Regions {
         all
     }
 
+    /// The key management service of an account in a Region, if there is one.
+    pub fn find(&self, account: &str, region: &str) -> Option<Kms> {
+        let all = self.opened();
+        all.into_iter().find(|kms| kms.account() == account && kms.region() == region)
+    }
+
     /// All that are open, the home first.
     pub fn opened(&self) -> Vec<Kms> {
         let opened = self.0.others.lock();

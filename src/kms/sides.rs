@@ -58,23 +58,23 @@ pub(crate) fn admit_source<'a, 'b>(
     algorithm: Option<EncryptionAlgorithm>,
 ) -> Result<Opening<'a, 'b>, KmsError> {
     let wanted = algorithm.unwrap_or(EncryptionAlgorithm::SymmetricDefault);
-    let rsa = match named {
-        Some(name) => view.ring.resolve(name.as_str(), NamedBy::Anything)?.spec.family(),
-        None if wanted == EncryptionAlgorithm::SymmetricDefault => Family::Symmetric,
-        None => {
-            let message = "KeyId is required to decrypt under an asymmetric key.".to_owned();
-            return Err(KmsError::Validation { message });
-        }
-    };
-    match named {
-        Some(name) if rsa != Family::Symmetric => {
-            let key = view.ring.resolve(name.as_str(), NamedBy::Anything)?;
+    if named.is_none() && wanted != EncryptionAlgorithm::SymmetricDefault {
+        let message = "KeyId is required to decrypt under an asymmetric key.".to_owned();
+        return Err(KmsError::Validation { message });
+    }
+    // A blob of ours under a key that made none is a blob of another key.
+    let is_ours =
+        BlobHead::parse(&blob.0).is_some_and(|(head, _)| view.ring.keys.contains_key(&head.key));
+    let is_blob = wanted == EncryptionAlgorithm::SymmetricDefault && is_ours;
+    if let Some(name) = named.filter(|_| !is_blob) {
+        let key = view.ring.resolve(name.as_str(), NamedBy::Anything)?;
+        if key.spec.family() != Family::Symmetric {
             let key = view.admit_key_as(key, context, source_action(view.op()))?;
             check_rsa(key, context, wanted, view.op())?;
-            Ok(Opening::Rsa { key, algorithm: wanted, sealed: &blob.0 })
+            return Ok(Opening::Rsa { key, algorithm: wanted, sealed: &blob.0 });
         }
-        _ => admit_blob(view, blob, named, context, algorithm).map(Opening::Blob),
     }
+    admit_blob(view, blob, named, context, algorithm).map(Opening::Blob)
 }
 
 /// What policies call the opening side of an operation.

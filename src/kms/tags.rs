@@ -69,8 +69,8 @@ impl Kms {
             }
             check.finish()?;
             let key = draft.admit(key)?;
-            if let Some(reserved) = tag_keys.iter().find(|key| is_reserved(key)) {
-                return Err(reserved_tag(reserved));
+            if tag_keys.iter().any(|key| is_reserved(key)) {
+                return Err(reserved_tag());
             }
             key.tags.retain(|key, _| !tag_keys.contains(key));
             Ok(())
@@ -105,9 +105,10 @@ pub(crate) fn check_tags(
     existing: &BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>, KmsError> {
     let mut check = Check::default();
-    for tag in tags {
-        check = check.text("tags.tagKey", &tag.key, 1, TAG_KEY_LEN_MAX).text(
-            "tags.tagValue",
+    for (no, tag) in (1..).zip(tags) {
+        let member = |name: &str| format!("tags.{no}.member.{name}");
+        check = check.text(&member("tagKey"), &tag.key, 1, TAG_KEY_LEN_MAX).text(
+            &member("tagValue"),
             &tag.value,
             0,
             TAG_VALUE_LEN_MAX,
@@ -117,7 +118,7 @@ pub(crate) fn check_tags(
     let mut seen = BTreeMap::new();
     for tag in tags {
         if is_reserved(&tag.key) {
-            return Err(reserved_tag(&tag.key));
+            return Err(reserved_tag());
         }
         if seen.insert(tag.key.clone(), tag.value.clone()).is_some() {
             return Err(KmsError::Tag { message: "Duplicate tag keys".to_owned() });
@@ -126,7 +127,7 @@ pub(crate) fn check_tags(
     let mut all = existing.clone();
     all.extend(seen);
     if all.len() > TAGS_MAX {
-        return Err(KmsError::Tag { message: format!("more than {TAGS_MAX} tags") });
+        return Err(KmsError::Tag { message: "Too many tags".to_owned() });
     }
     Ok(all)
 }
@@ -135,6 +136,6 @@ fn is_reserved(key: &str) -> bool {
     key.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case("aws:"))
 }
 
-fn reserved_tag(key: &str) -> KmsError {
-    KmsError::Tag { message: format!("tag key {key} is reserved: aws: belongs to services") }
+fn reserved_tag() -> KmsError {
+    KmsError::Tag { message: "Tags beginning with aws: are reserved".to_owned() }
 }

@@ -8,7 +8,7 @@ use crate::kms::{
 };
 use crate::secret::SecretBytes;
 use crate::wire::Answer;
-use crate::wire::input::{Input, InputError, required};
+use crate::wire::input::{Input, InputError};
 use crate::wire::output::{blob, output, secret};
 
 pub(super) fn encrypt(kms: &Kms, input: &Input<'_>) -> Answer {
@@ -79,7 +79,9 @@ pub(super) fn generate_random(kms: &Kms, input: &Input<'_>) -> Answer {
     if input.text("CustomKeyStoreId")?.is_some() {
         return Err(InputError::unsupported("Custom key stores are not offered yet.").into());
     }
-    let number = input.number("NumberOfBytes")?.ok_or_else(|| required("NumberOfBytes"))?;
+    let number = input
+        .number("NumberOfBytes")?
+        .ok_or_else(|| InputError::validation("NumberOfBytes is required.".to_owned()))?;
     Ok(json!({"Plaintext": secret(&kms.generate_random(number)?)}))
 }
 

@@ -13,7 +13,7 @@ mod rotation;
 
 use serde_json::{Value, json};
 
-use crate::kms::{Kms, KmsError, Op, Principal};
+use crate::kms::{Kms, KmsError, Op, OpKind, Principal};
 use crate::wire::input::{Input, InputError};
 
 /// Carries out an operation for a principal.
@@ -129,7 +129,29 @@ fn dispatch(kms: &Kms, op: Op, input: &Value) -> Answer {
     }
 }
 
-/// An exception as AWS sends it.
+/// The account whose key is asked for, if it is not the caller's and the operation may cross accounts
+/// (AWS: those that have to with using keys and granting their use). The key's policy has to let the
+/// caller in.
+pub fn other_account<'a>(operation: &str, input: &'a Value, own: &str) -> Option<&'a str> {
+    let crosses = match Op::parse(operation)? {
+        Op::CreateGrant
+        | Op::DescribeKey
+        | Op::GetKeyRotationStatus
+        | Op::GetPublicKey
+        | Op::ListGrants
+        | Op::RetireGrant
+        | Op::RevokeGrant => true,
+        op => op.kind() == OpKind::Use && op != Op::GenerateRandom,
+    };
+    let name = ["KeyId", "DestinationKeyId"].iter().find_map(|name| input.get(name)?.as_str())?;
+    let account = name.strip_prefix("arn:aws:kms:")?.split(':').nth(1)?;
+    (crosses && account != own).then_some(account)
+}
+
+/// An exception as AWS sends it: without the member if there is no message.
 pub fn error_body(error: &KmsError) -> Value {
-    json!({"__type": error.exception(), "message": error.to_string()})
+    match error.to_string() {
+        message if message.is_empty() => json!({"__type": error.exception()}),
+        message => json!({"__type": error.exception(), "message": message}),
+    }
 }

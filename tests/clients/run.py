@@ -20,6 +20,7 @@ import urllib.request
 import aws_encryption_sdk
 import boto3
 from aws_encryption_sdk.identifiers import CommitmentPolicy
+from aws_encryption_sdk.key_providers import kms as sdk_kms
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
@@ -103,6 +104,25 @@ def regions_are_apart():
     refused("NotFoundException", here.describe_key, KeyId=key["KeyId"])
     blob = there.encrypt(KeyId=key["KeyId"], Plaintext=b"x")["CiphertextBlob"]
     refused("InvalidCiphertextException", here.decrypt, CiphertextBlob=blob)
+
+
+def keys_serve_another_region():
+    here, there = client(), client(region_name="eu-central-1")
+    key = here.create_key(MultiRegion=True)["KeyMetadata"]
+    answer = here.replicate_key(KeyId=key["KeyId"], ReplicaRegion="eu-central-1")
+    assert answer["ReplicaKeyMetadata"]["MultiRegionConfiguration"]["MultiRegionKeyType"] == "REPLICA"
+    blob = here.encrypt(KeyId=key["KeyId"], Plaintext=b"x")["CiphertextBlob"]
+    here.rotate_key_on_demand(KeyId=key["KeyId"])
+    assert there.decrypt(CiphertextBlob=blob)["Plaintext"] == b"x"
+    # The Encryption SDK seals in one Region and opens in the other, which it discovers.
+    sdk = aws_encryption_sdk.EncryptionSDKClient(
+        commitment_policy=CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT)
+    sealed, _ = sdk.encrypt(source=b"far", key_provider=sdk_kms.MRKAwareStrictAwsKmsMasterKeyProvider(
+        key_ids=[key["Arn"]]))
+    elsewhere = sdk_kms.MRKAwareDiscoveryAwsKmsMasterKeyProvider(discovery_region="eu-central-1")
+    assert sdk.decrypt(source=sealed, key_provider=elsewhere)[0] == b"far"
+    here.update_primary_region(KeyId=key["KeyId"], PrimaryRegion="eu-central-1")
+    there.rotate_key_on_demand(KeyId=key["KeyId"])
 
 
 def post(headers, body=b"{}", path="/"):
@@ -236,7 +256,7 @@ def encryption_cli_seals_a_tree():
 
 
 if __name__ == "__main__":
-    for test in (boto3_uses_symmetric_keys, boto3_uses_asymmetric_keys, regions_are_apart,
+    for test in (boto3_uses_symmetric_keys, boto3_uses_asymmetric_keys, regions_are_apart, keys_serve_another_region,
                  only_signed_requests_are_let_in, aws_cli_manages_keys, encryption_sdk_seals_and_opens,
                  encryption_cli_seals_a_tree):
         print(test.__name__, flush=True)

@@ -100,8 +100,7 @@ impl AgreementKey {
     }
 
     pub(super) fn agree(&self, peer: &[u8]) -> Result<SecretBytes, KmsError> {
-        let refused =
-            || KmsError::Validation { message: "The public key is not valid.".to_owned() };
+        let refused = || KmsError::Validation { message: String::new() };
         // The library takes bare points as well; AWS, and we, take SubjectPublicKeyInfo only.
         if peer.first() != Some(&0x30) {
             return Err(refused());
