@@ -56,6 +56,10 @@ pub struct UnlockArgs {
     /// Use the key service kept in DIR in place of the volume's own
     #[arg(long, value_name = "DIR", help_heading = "Unlock")]
     pub kms: Option<PathBuf>,
+    /// Record uses of keys in FILE if the key service lies on a read-only medium [default: a file in
+    /// ~/.local/state/kmsfs]
+    #[arg(long, value_name = "FILE", help_heading = "Unlock")]
+    pub audit: Option<PathBuf>,
 }
 
 /// The commands.
@@ -355,6 +359,7 @@ impl ServeArgs {
             extpass: self.extpass.clone(),
             keyfile: self.keyfile.clone(),
             kms: Some(self.kms.clone()),
+            audit: None,
         }
     }
 }

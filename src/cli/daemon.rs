@@ -79,6 +79,7 @@ fn argv(args: &MountArgs, global: &Global) -> Vec<OsString> {
     option("extpass", args.unlock.extpass.clone().map(OsString::from));
     option("keyfile", path(&args.unlock.keyfile));
     option("kms", path(&args.unlock.kms));
+    option("audit", path(&args.unlock.audit));
     for words in &args.options {
         argv.push("-o".into());
         argv.push(words.into());
@@ -137,6 +138,7 @@ mod tests {
             unlock: UnlockArgs {
                 passfile: Some("-".into()),
                 kms: Some("/k".into()),
+                audit: Some("/a".into()),
                 ..UnlockArgs::default()
             },
             detached: true,

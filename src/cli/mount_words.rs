@@ -42,9 +42,10 @@ impl MountWords {
             unlock.keyfile = words.keyfile;
         }
         unlock.kms = args.unlock.kms.clone().or(words.kms);
+        unlock.audit = args.unlock.audit.clone().or(words.audit);
         // The process of the mount lives in /.
         let paths = [&mut merged.lower, &mut merged.mount_point];
-        let optional = [&mut merged.log, &mut unlock.kms];
+        let optional = [&mut merged.log, &mut unlock.kms, &mut unlock.audit];
         for path in paths.into_iter().chain(optional.into_iter().flatten()) {
             *path =
                 std::path::absolute(&*path).map_err(|error| Failure::io(path.display(), &error))?;
@@ -68,6 +69,7 @@ pub(super) struct Words {
     pub(super) extpass: Option<String>,
     pub(super) keyfile: Option<PathBuf>,
     pub(super) kms: Option<PathBuf>,
+    pub(super) audit: Option<PathBuf>,
     pub(super) flags: Vec<MountFlag>,
 }
 
@@ -128,6 +130,7 @@ fn take_value(words: &mut Words, name: &str, value: &str) -> Result<(), Failure>
         "keyfile" => words.keyfile = path(),
         "extpass" => words.extpass = Some(value.to_owned()),
         "kms" => words.kms = path(),
+        "audit" => words.audit = path(),
         "log" => words.log = path(),
         "idle" => {
             let idle = parse_duration(value).map_err(|what| Failure::new(Kind::Usage, what))?;

@@ -108,10 +108,33 @@ fn core_rows(core: &Value) -> Vec<(&'static str, String)> {
         rows.push(("caches", text));
     }
     if let Some(recovery) = core.get("recovery").filter(|recovery| !recovery.is_null()) {
-        rows.push(("recovery", recovery.to_string()));
+        rows.extend(recovery_rows(recovery));
     }
     rows
 }
+
+/// What the recovery at mounting did.
+fn recovery_rows(recovery: &Value) -> Vec<(&'static str, String)> {
+    let number = |name: &str| recovery.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let mut rows = vec![(
+        "recovery",
+        format!(
+            "{} files checked, {} mended, {} failed, {} names lost, {} leftovers removed",
+            count(number("files_checked")),
+            count(number("files_mended")),
+            count(number("files_failed")),
+            count(number("names_lost")),
+            count(number("leftovers_removed")),
+        ),
+    )];
+    let repairs = recovery.get("repairs").and_then(Value::as_array).into_iter().flatten();
+    let shown = repairs.filter_map(Value::as_str).take(REPAIRS_SHOWN_MAX);
+    rows.extend(shown.map(|repair| ("", repair.to_owned())));
+    rows
+}
+
+/// Repairs that the text form shows; `--json` has more.
+const REPAIRS_SHOWN_MAX: usize = 20;
 
 fn file_text(report: &FileReport) -> String {
     let mut rows = vec![

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::cli::args::UnlockArgs;
 use crate::control::{Failure, Kind};
 use crate::format::volume::KmsPlace;
-use crate::kms::{Argon2Cost, KEY_FILE_LEN_MIN, Kms, KmsOptions, OpenError, Unlock};
+use crate::kms::{Argon2Cost, KEY_FILE_LEN_MIN, Kms, KmsOptions, OpenError, ReadOnlyAudit, Unlock};
 use crate::lower::no_core_dumps;
 use crate::secret::SecretBytes;
 
@@ -155,7 +155,19 @@ pub fn open_kms(dir: &Path, args: &UnlockArgs, subject: &Path) -> Result<Kms, Fa
             .hint("--kms DIR names the directory with keys.db"));
     }
     let unlock = secret(args, Asking::Existing, subject)?;
-    Kms::open(dir, &unlock, KmsOptions::default()).map_err(|error| open_failure(dir, error))
+    let options = KmsOptions { read_only_audit: read_only_audit(args), ..KmsOptions::default() };
+    Kms::open(dir, &unlock, options).map_err(|error| open_failure(dir, error))
+}
+
+/// Where uses are recorded that a read-only medium cannot take.
+fn read_only_audit(args: &UnlockArgs) -> ReadOnlyAudit {
+    if let Some(path) = &args.audit {
+        return ReadOnlyAudit::File(path.clone());
+    }
+    let var =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let state = var("XDG_STATE_HOME").or_else(|| Some(var("HOME")?.join(".local/state")));
+    state.map_or(ReadOnlyAudit::Refuse, |dir| ReadOnlyAudit::Directory(dir.join("kmsfs")))
 }
 
 /// Makes a key service.
@@ -179,10 +191,15 @@ fn open_failure(dir: &Path, error: OpenError) -> Failure {
         OpenError::EmptyPassphrase => Kind::EmptyPassphrase,
         OpenError::Exists { .. } | OpenError::Io(_) => Kind::ConfigUnwritable,
         OpenError::Corrupt { .. } | OpenError::Missing { .. } => Kind::ConfigUnreadable,
-        OpenError::Options { .. } => Kind::Usage,
+        OpenError::NoAudit | OpenError::Options { .. } => Kind::Usage,
         OpenError::ShortKeyFile { .. } | OpenError::WrongUnlock => Kind::WrongUnlock,
     };
-    Failure::new(kind, format!("{}: {error}", dir.display()))
+    let needs_audit = matches!(error, OpenError::NoAudit);
+    let failure = Failure::new(kind, format!("{}: {error}", dir.display()));
+    match needs_audit {
+        true => failure.hint("--audit FILE   (records uses of keys there)"),
+        false => failure,
+    }
 }
 
 #[cfg(test)]

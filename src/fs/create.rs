@@ -10,7 +10,10 @@ use crate::fs::names::{OWN_FILE_MODE, drop_sidecar, object, store_sidecar};
 use crate::fs::nodes::{Node, Place};
 use crate::fs::volume::own_name;
 use crate::fs::{Attr, Caller, CorruptPart, FsError, NodeId, Volume};
-use crate::lower::{LowerDir, LowerError, LowerRename, LowerStat, OsFile, acting_as, is_in_group};
+use crate::lower::{
+    LowerDir, LowerError, LowerFile, LowerRename, LowerStat, OsFile, SyncScope, acting_as,
+    is_in_group,
+};
 use crate::name::{LowerName, PlainName};
 use crate::random::random_array;
 
@@ -162,8 +165,12 @@ impl Volume {
             let (text, content) = symlink::external(key, id, target, random);
             let links = self.links_dir()?;
             let content_name = link_name(&id)?;
-            links.write_new(&content_name, &content, OWN_FILE_MODE)?;
-            link(&text).and_then(|()| dir.stat(name)).inspect_err(|_| {
+            // Durable first: the link may reach the disk at any time.
+            let written = links
+                .write_new(&content_name, &content, OWN_FILE_MODE)
+                .and_then(|file| file.sync(SyncScope::All))
+                .and_then(|()| links.sync());
+            written.and_then(|()| link(&text)).and_then(|()| dir.stat(name)).inspect_err(|_| {
                 let _ = links.unlink(&content_name);
             })
         })?;
@@ -228,7 +235,7 @@ impl Volume {
             Err(error) if error.errno == libc::ENOENT => {
                 match self.own.mkdir(&name, OWNER_ALL) {
                     Err(error) if error.errno != libc::EEXIST => return Err(error),
-                    Ok(()) | Err(_) => {}
+                    Ok(()) | Err(_) => self.own.sync()?,
                 }
                 self.own.open_dir(&name)
             }
@@ -279,6 +286,7 @@ impl Volume {
         })?;
         let node = self.nodes.reach(&stat, &parent, object(&form), 1)?;
         node.name_durable.store(false, std::sync::atomic::Ordering::Release);
+        self.entry_came(&parent, &form, &stat);
         let attr = self.attr_of_entry(&dir, object(&form), &stat)?;
         Ok((node, attr))
     }

@@ -13,7 +13,7 @@ use crate::sync::{Mutex, Rank};
 const DATA_KEYS_MAX: usize = 4096;
 
 /// Fewest lower descriptors to keep, whatever the limit of the process.
-const DESCRIPTORS_MIN: usize = 64;
+const DESCRIPTORS_MIN: usize = 8;
 
 /// Who has something open, in the order of opening.
 #[derive(Debug)]

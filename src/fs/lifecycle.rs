@@ -19,13 +19,13 @@ use crate::fs::descriptors::OpenNodes;
 use crate::fs::names::OWN_FILE_MODE;
 use crate::fs::nodes::NodeTable;
 use crate::fs::rewrap_queue::RewrapQueue;
-use crate::fs::volume::{lock_slot, own_name};
+use crate::fs::volume::{Checkpoints, lock_slot, own_name};
 use crate::fs::{FsError, Volume};
 use crate::kms::{CiphertextBlob, KeyRef, KeyService, KeyTrouble};
 use crate::lower::{LockedFile, LowerDir, LowerError, raise_descriptor_limit};
 use crate::name::LowerName;
 use crate::random::{Random, random_array};
-use crate::sync::{Rank, RwLock};
+use crate::sync::{Mutex, Rank, RwLock};
 
 /// Names in `.kmsfs`.
 const CONFIG_NAME: &str = "volume.toml";
@@ -180,14 +180,21 @@ impl Volume {
             dirty: AtomicBool::new(false),
             lower_path: lower.to_path_buf(),
             recovery: None,
-            unmended_since: None,
+            checkpoints: Mutex::new(
+                Rank::Cache,
+                Checkpoints {
+                    last: (state.checkpoint_secs, state.checkpoint_nanos),
+                    unmended_since: None,
+                },
+            ),
             lock: lock_slot(lock),
         };
         if !options.read_only {
             if !state.clean {
                 let since = (state.checkpoint_secs, state.checkpoint_nanos);
                 let report = opened.recover(since)?;
-                opened.unmended_since = (report.files_postponed > 0).then_some(since);
+                opened.checkpoints.lock().unmended_since =
+                    (report.files_postponed > 0).then_some(since);
                 opened.recovery = Some(report);
                 opened.root.sync_fs()?;
             }
@@ -236,8 +243,19 @@ impl Volume {
                 self.with_file(&node, |env| node.file.tell_holes(env))?;
             }
         }
-        self.root.sync_fs()?;
-        self.store_state_at(clean, now)
+        let durable = self.nodes.take_undurable();
+        match self.root.sync_fs() {
+            Ok(()) => self.store_state_at(clean, now),
+            Err(error) => {
+                self.nodes.put_undurable(durable);
+                // The next sync will succeed, although pages are lost.
+                let mut checkpoints = self.checkpoints.lock();
+                let last = checkpoints.last;
+                checkpoints.unmended_since.get_or_insert(last);
+                drop(checkpoints);
+                Err(error.into())
+            }
+        }
     }
 
     fn store_state(&self, clean: bool) -> Result<(), FsError> {
@@ -246,11 +264,14 @@ impl Volume {
 
     fn store_state_at(&self, clean: bool, at: SystemTime) -> Result<(), FsError> {
         // What could not be mended must be looked at again.
-        let (checkpoint_secs, checkpoint_nanos) = self.unmended_since.unwrap_or(since_epoch(at));
-        let clean = clean && self.unmended_since.is_none();
+        let unmended_since = self.checkpoints.lock().unmended_since;
+        let (checkpoint_secs, checkpoint_nanos) = unmended_since.unwrap_or(since_epoch(at));
+        let clean = clean && unmended_since.is_none();
         let state = VolumeState { clean, checkpoint_secs, checkpoint_nanos };
         let bytes = state.encode(&self.keys.checkpoint);
-        store(&self.own, STATE_NAME, &bytes, self.data_keys.random())
+        store(&self.own, STATE_NAME, &bytes, self.data_keys.random())?;
+        self.checkpoints.lock().last = (checkpoint_secs, checkpoint_nanos);
+        Ok(())
     }
 
     /// Writes a changed configuration.

@@ -25,6 +25,7 @@ mod nodes;
 mod policy;
 mod readdir;
 mod recover;
+mod recover_names;
 mod recover_tree;
 mod remove;
 mod resize;
@@ -33,9 +34,11 @@ mod rewrap_queue;
 mod status;
 mod sweep;
 mod types;
+mod unsynced;
 mod volume;
 mod walk;
 mod workers;
+mod written;
 mod xattrs;
 
 pub use content::Trust;
@@ -56,3 +59,4 @@ pub use types::{
 };
 pub use volume::Volume;
 pub use workers::Workers;
+pub use written::{Remembering, Written};

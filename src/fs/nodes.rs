@@ -1,11 +1,13 @@
 //! Nodes: what the kernel knows of us by number, and where each lies in the lower tree.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use crate::format::marker::DirMarker;
 use crate::fs::file::FileNode;
+use crate::fs::unsynced::Unsynced;
+use crate::fs::written::Written;
 use crate::fs::{FsError, NodeId};
 use crate::lower::{LowerDir, LowerStat, NodeKind, OsFile, Pinned};
 use crate::name::LowerName;
@@ -48,12 +50,16 @@ pub struct Node {
     pub kind: NodeKind,
     /// Content, of a regular file.
     pub file: FileNode,
+    /// What of it is not durable, of a regular file.
+    pub written: Written,
     /// Directory id and key policy, of a directory; read at its first use.
     marker: RwLock<Option<DirMarker>>,
     /// Serialises changes of a directory. Rank DIR.
     pub entries: RwLock<()>,
     /// Whether name, sidecar and (of a directory) marker are known to be durable.
     pub name_durable: AtomicBool,
+    /// Of a directory: entries whose own files are not known to be durable.
+    unsynced: Mutex<Unsynced>,
     place: Mutex<Place>,
     descriptors: RwLock<Descriptors>,
     /// Lookups that the kernel has not taken back.
@@ -66,9 +72,11 @@ impl Node {
             id,
             kind,
             file: FileNode::default(),
+            written: Written::default(),
             marker: RwLock::new(Rank::Cache, None),
             entries: RwLock::new(Rank::Dir, ()),
             name_durable: AtomicBool::new(true),
+            unsynced: Mutex::new(Rank::Cache, Unsynced::default()),
             place: Mutex::new(Rank::Cache, place),
             descriptors: RwLock::new(Rank::Cache, Descriptors::default()),
             lookups: AtomicU64::new(0),
@@ -83,6 +91,16 @@ impl Node {
     /// Keeps the marker that lies on disk now.
     pub fn set_marker(&self, marker: DirMarker) {
         *self.marker.write() = Some(marker);
+    }
+
+    /// Changes the list of entries whose own files are not known to be durable.
+    pub fn change_unsynced<T>(&self, change: impl FnOnce(&mut Unsynced) -> T) -> T {
+        change(&mut self.unsynced.lock())
+    }
+
+    /// Whether everything that the node needs to be found again is known to be durable.
+    fn is_durable(&self) -> bool {
+        self.name_durable.load(Ordering::Acquire) && self.unsynced.lock().is_empty()
     }
 
     /// Where the node lies now.
@@ -172,6 +190,8 @@ struct Listed {
 pub struct NodeTable {
     /// Rank NODES; held for a map operation only.
     nodes: RwLock<HashMap<NodeId, Listed>>,
+    /// Forgotten nodes that were not known to be durable, since the last checkpoint.
+    undurable: Mutex<HashSet<NodeId>>,
     /// Forgotten nodes since entries of dead ones were last cleared away.
     forgotten: AtomicU64,
     root: Arc<Node>,
@@ -189,6 +209,7 @@ impl NodeTable {
         let nodes = HashMap::from([(NodeId::ROOT, listed)]);
         Self {
             nodes: RwLock::new(Rank::Nodes, nodes),
+            undurable: Mutex::new(Rank::Cache, HashSet::new()),
             forgotten: AtomicU64::new(0),
             root: node,
             root_ino: root.id.ino,
@@ -267,9 +288,14 @@ impl NodeTable {
             None => {
                 let mut nodes = self.nodes.write();
                 let alive = nodes.get(&id).and_then(|listed| listed.node.upgrade());
-                let node = alive
-                    .filter(|node| node.kind == stat.kind)
-                    .unwrap_or_else(|| Arc::new(Node::new(id, stat.kind, place())));
+                let node = alive.filter(|node| node.kind == stat.kind).unwrap_or_else(|| {
+                    let node = Node::new(id, stat.kind, place());
+                    if self.undurable.lock().remove(&id) {
+                        node.name_durable.store(false, Ordering::Release);
+                        node.change_unsynced(|unsynced| *unsynced = Unsynced::Many);
+                    }
+                    Arc::new(node)
+                });
                 node.lookups.fetch_add(lookups, Ordering::Relaxed);
                 let listed = Listed { node: Arc::downgrade(&node), held: Some(Arc::clone(&node)) };
                 nodes.insert(id, listed);
@@ -278,6 +304,17 @@ impl NodeTable {
         };
         node.stay_at(parent, name);
         Ok(node)
+    }
+
+    /// Forgotten nodes that are not known to be durable. They are, once the lower filesystem is
+    /// synced; if that fails, they are given back.
+    pub fn take_undurable(&self) -> HashSet<NodeId> {
+        std::mem::take(&mut self.undurable.lock())
+    }
+
+    /// Gives back what [`Self::take_undurable`] took.
+    pub fn put_undurable(&self, ids: HashSet<NodeId>) {
+        self.undurable.lock().extend(ids);
     }
 
     /// Takes lookups back; the node goes with the last. Gives the node that went.
@@ -292,6 +329,9 @@ impl NodeTable {
         node.lookups.store(before.saturating_sub(count), Ordering::Relaxed);
         if before > count {
             return None;
+        }
+        if !node.is_durable() {
+            self.undurable.lock().insert(id);
         }
         let node = listed.held.take();
         if self.forgotten.fetch_add(1, Ordering::Relaxed) >= FORGOTTEN_MAX {

@@ -29,6 +29,9 @@ pub struct RecoveryReport {
     /// Of these, not looked at, for want of a key or of the lower filesystem. The next opening looks
     /// again, at everything that this one looked at.
     pub files_postponed: u64,
+    /// Directories without a marker, and entries without a name: both got new ones, and what held
+    /// nothing was removed.
+    pub names_lost: u64,
     /// Half-made directories and files that were removed.
     pub leftovers_removed: u64,
     /// Lower path and what was done, for the first of them.
@@ -42,10 +45,13 @@ impl Volume {
         let since = LowerTime { secs: since.0.saturating_sub(SLACK_SECS), nanos: since.1 };
         // Directories are opened when their turn comes: a broad tree must not take all descriptors.
         let mut waiting: Vec<(Arc<LowerDir>, LowerName, String)> = Vec::new();
+        self.recover_names(&self.root, &self.root, "", since, &mut report)?;
         self.recover_dir(&self.root, "", since, &mut report, &mut waiting)?;
         while let Some((parent, name, path)) = waiting.pop() {
             let looked = parent.open_dir(&name).map_err(FsError::from).and_then(|dir| {
-                self.recover_dir(&Arc::new(dir), &path, since, &mut report, &mut waiting)
+                let named = self.recover_names(&parent, &dir, &path, since, &mut report);
+                self.recover_dir(&Arc::new(dir), &path, since, &mut report, &mut waiting)?;
+                named
             });
             if let Err(error) = looked {
                 note(&mut report, &path, &Err(error));
@@ -61,6 +67,7 @@ impl Volume {
             checked = report.files_checked,
             mended = report.files_mended,
             failed = report.files_failed,
+            names = report.names_lost,
             "recovered after an unclean stop"
         );
         Ok(report)
@@ -147,6 +154,11 @@ fn note(report: &mut RecoveryReport, path: &str, mended: &Result<Mended, FsError
             format!("{path}: {error}")
         }
     };
+    note_repair(report, text);
+}
+
+/// Logs a repair, and keeps it if there is room.
+pub(super) fn note_repair(report: &mut RecoveryReport, text: String) {
     tracing::warn!(repair = %text, "recovery");
     if report.repairs.len() < LISTED_MAX {
         report.repairs.push(text);

@@ -7,6 +7,7 @@ use crate::format::name::{LowerEntry, LowerForm, classify};
 use crate::fs::lookup::Found;
 use crate::fs::names::{drop_sidecar, object, store_sidecar};
 use crate::fs::nodes::{Node, Place};
+use crate::fs::unsynced::sync_sidecar;
 use crate::fs::{FsError, NodeId, RenameHow, Volume};
 use crate::lower::{LowerDir, LowerError, LowerRename, NodeKind};
 use crate::name::{LowerName, PlainName};
@@ -106,6 +107,13 @@ impl Volume {
         let (parent, new_parent) = (self.nodes.find(parent)?, self.nodes.find(new_parent)?);
         let form = self.names_of(&parent)?.seal(name);
         let new_form = self.names_of(&new_parent)?.seal(new_name);
+        if parent.id != new_parent.id {
+            // What was synced must not come to lie where it cannot be found after a power cut.
+            self.make_reachable(&new_parent)?;
+            if how == RenameHow::Exchange {
+                self.make_reachable(&parent)?;
+            }
+        }
         // Two directories in the order of their numbers; the kernel has locked them already.
         let (low, high) = if parent.id <= new_parent.id {
             (&parent, &new_parent)
@@ -135,6 +143,8 @@ impl Volume {
         }
         match (how, target) {
             (RenameHow::Exchange, Some(target)) => {
+                sync_sidecar(&source.dir, &form)?;
+                sync_sidecar(&target.dir, &new_form)?;
                 source.dir.rename(
                     &source.name,
                     &target.dir,
@@ -181,13 +191,15 @@ impl Volume {
         let new_name = object(new_form);
         let Some(target) = target else {
             store_sidecar(&new_dir, new_form)?;
-            let how = LowerRename::NoReplace;
-            source.dir.rename(&source.name, &new_dir, new_name, how).inspect_err(|_| {
-                drop_sidecar(&new_dir, new_form);
-            })?;
+            let renamed = sync_sidecar(&new_dir, new_form).and_then(|()| {
+                let how = LowerRename::NoReplace;
+                Ok(source.dir.rename(&source.name, &new_dir, new_name, how)?)
+            });
+            renamed.inspect_err(|_| drop_sidecar(&new_dir, new_form))?;
             self.moved(source, new_parent, new_form);
             return Ok(());
         };
+        sync_sidecar(&new_dir, new_form)?;
         match (source.is_dir(), target.is_dir()) {
             (true, false) => return Err(FsError::Errno(libc::ENOTDIR)),
             (false, true) => return Err(FsError::Errno(libc::EISDIR)),
@@ -239,6 +251,7 @@ impl Volume {
 
     /// An entry has another name now.
     fn moved(&self, found: &Found, parent: &Arc<Node>, form: &LowerForm) {
+        self.entry_came(parent, form, &found.stat);
         if let Some(node) = self.nodes.known(found.stat.id.ino) {
             node.set_place(Place::Named { parent: Arc::clone(parent), name: object(form).clone() });
             node.name_durable.store(false, std::sync::atomic::Ordering::Release);

@@ -17,6 +17,8 @@ use crate::fs::file::FileEnv;
 use crate::fs::names::Names;
 use crate::fs::nodes::{Node, NodeTable, Place};
 use crate::fs::rewrap_queue::RewrapQueue;
+use crate::fs::unsynced::sync_own_file;
+use crate::fs::written::Remembering;
 use crate::fs::{CorruptPart, FsError, NodeId, RecoveryReport};
 use crate::lower::{Access, LockedFile, LowerDir, NodeKind, OsFile, Pinned, SyncScope};
 use crate::name::LowerName;
@@ -45,10 +47,20 @@ pub struct Volume {
     /// Lower directory as it was named at opening, for people.
     pub(super) lower_path: PathBuf,
     pub(super) recovery: Option<RecoveryReport>,
-    /// Checkpoint of the recovery that could not look at every file, for want of keys.
-    pub(super) unmended_since: Option<(i64, u32)>,
+    /// Rank CACHE.
+    pub(super) checkpoints: Mutex<Checkpoints>,
     /// Held as long as the volume is open for writing.
     pub(super) lock: Mutex<Option<LockedFile>>,
+}
+
+/// What the next recovery has to look at. Times as seconds and nanoseconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Checkpoints {
+    /// The last checkpoint that was stored.
+    pub(super) last: (i64, u32),
+    /// What changed since then has to be looked at, whatever happens: a recovery could not look at
+    /// every file for want of keys, or the lower filesystem failed to sync.
+    pub(super) unmended_since: Option<(i64, u32)>,
 }
 
 impl Volume {
@@ -153,7 +165,8 @@ impl Volume {
         work: impl FnOnce(&FileEnv<'_>) -> Result<T, FsError>,
     ) -> Result<T, FsError> {
         let file = self.file_of(node)?;
-        let env = FileEnv { file: &*file, data_keys: &self.data_keys, policy, trust: self.trust };
+        let file = Remembering { file: &*file, written: &node.written };
+        let env = FileEnv { file: &file, data_keys: &self.data_keys, policy, trust: self.trust };
         let result = work(&env);
         if node.file.take_freshly_loaded() {
             self.keys_loaded(node, &env);
@@ -187,7 +200,8 @@ impl Volume {
         }
         let dropped = self.file_of(node).and_then(|file| {
             let data_keys = &self.data_keys;
-            let env = FileEnv { file: &*file, data_keys, policy: 0, trust: self.trust };
+            let file = Remembering { file: &*file, written: &node.written };
+            let env = FileEnv { file: &file, data_keys, policy: 0, trust: self.trust };
             node.file.drop_keys(&env)
         });
         if let Err(error) = dropped {
@@ -216,7 +230,7 @@ impl Volume {
             return Ok(());
         }
         match node.kind {
-            NodeKind::Dir => self.dir_of(&node)?.sync()?,
+            NodeKind::Dir => self.sync_dir(&node)?,
             NodeKind::File => self.with_file(&node, |env| node.file.sync(env, scope))?,
             // Nothing lies behind their names.
             NodeKind::Symlink
@@ -229,7 +243,7 @@ impl Volume {
     }
 
     /// Makes names, sidecars and markers from here up to the root durable.
-    fn make_reachable(&self, node: &Arc<Node>) -> Result<(), FsError> {
+    pub(super) fn make_reachable(&self, node: &Arc<Node>) -> Result<(), FsError> {
         let mut node = Arc::clone(node);
         while let Place::Named { parent, name } = node.place() {
             // Cleared first: a rename meanwhile sets it again.
@@ -264,12 +278,6 @@ impl Volume {
     }
 }
 
-/// fsync of one of the volume's own small files.
-fn sync_own_file(dir: &LowerDir, name: &LowerName) -> Result<(), FsError> {
-    use crate::lower::LowerFile;
-    Ok(dir.open_file(name, Access::ReadOnly)?.sync(SyncScope::All)?)
-}
-
 /// A name of the volume's own, which is a name for certain.
 pub(super) fn own_name(name: &str) -> Result<LowerName, FsError> {
     LowerName::from_bytes(name.as_bytes()).map_err(|_| FsError::Bug("own name is no name"))
@@ -283,7 +291,7 @@ fn lower_name(node: &Node) -> Option<LowerName> {
 }
 
 /// Bytes; a marker has 96.
-const MARKER_LEN_MAX: usize = 128;
+pub(super) const MARKER_LEN_MAX: usize = 128;
 
 pub(super) fn lock_slot(lock: Option<LockedFile>) -> Mutex<Option<LockedFile>> {
     Mutex::new(Rank::Cache, lock)

@@ -212,7 +212,21 @@ impl SqliteDb {
 
     /// Opens a database.
     pub(crate) fn open(path: &Path) -> Result<Self, DbError> {
-        let connection = Self::connect(path)?;
+        Self::check(Self::connect(path)?)
+    }
+
+    /// Opens a database on a medium that cannot be written. One that a power cut left in the middle
+    /// of a change needs a medium that can.
+    pub(crate) fn open_read_only(path: &Path) -> Result<Self, DbError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.execute_batch(
+            "PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;",
+        )?;
+        Self::check(connection)
+    }
+
+    fn check(connection: Connection) -> Result<Self, DbError> {
         let pragma = |name: &str| -> Result<i32, DbError> {
             Ok(connection.pragma_query_value(None, name, |row| row.get(0))?)
         };

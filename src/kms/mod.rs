@@ -71,7 +71,7 @@ pub use key::{KeyMetadata, Material, RelatedKeys, Rotation};
 pub use key_ops::{CreateKey, KeyEntry};
 pub use key_service::{DataKey, GeneratedKey, KeyDescription, KeyService, Wrapped};
 pub use mac::{GenerateMac, GeneratedMac, VerifyMac};
-pub use open::{KmsOptions, OpenError};
+pub use open::{KmsOptions, OpenError, ReadOnlyAudit};
 pub use page::{Page, PageRequest};
 pub use principal::{Principal, PrincipalKind};
 pub use public_key::PublicKey;

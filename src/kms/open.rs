@@ -37,6 +37,20 @@ pub struct KmsOptions {
     /// How long a deletion that is due must have been seen to be due before it is carried out: a
     /// clock that jumps ahead for a moment destroys nothing.
     pub deletion_confirm: Duration,
+    /// Where uses are recorded if the KMS' own directory lies on a read-only medium.
+    pub read_only_audit: ReadOnlyAudit,
+}
+
+/// The audit log of a KMS on a read-only medium. No key is used without a record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ReadOnlyAudit {
+    /// There is none: such a KMS is not opened.
+    #[default]
+    Refuse,
+    /// This file, which goes on where the log on the medium ends.
+    File(PathBuf),
+    /// A file of this directory, named after the key database.
+    Directory(PathBuf),
 }
 
 impl Default for KmsOptions {
@@ -47,6 +61,7 @@ impl Default for KmsOptions {
             clock: Arc::new(SystemClock),
             random: Arc::new(OsRandom),
             deletion_confirm: Duration::from_secs(60),
+            read_only_audit: ReadOnlyAudit::Refuse,
         }
     }
 }
@@ -75,6 +90,8 @@ pub enum OpenError {
         /// Where.
         path: PathBuf,
     },
+    /// The KMS lies on a read-only medium, and there is no other place for its audit records.
+    NoAudit,
     /// Region or account are not of AWS' form.
     Options {
         /// Which.
@@ -98,6 +115,7 @@ impl fmt::Display for OpenError {
             Self::Exists { path } => write!(f, "{} exists", path.display()),
             Self::Io(error) => error.fmt(f),
             Self::Missing { path } => write!(f, "no key database at {}", path.display()),
+            Self::NoAudit => f.write_str("read-only medium: no place for audit records"),
             Self::Options { what } => f.write_str(what),
             Self::ShortKeyFile { len } => write!(f, "key file has only {len} bytes"),
             Self::WrongUnlock => f.write_str("wrong passphrase or key file"),
@@ -191,6 +209,26 @@ impl KmsOptions {
     /// Whether Region and account are of AWS' form.
     pub(crate) fn check(&self) -> Result<(), OpenError> {
         check_place(&self.region, &self.account)
+    }
+}
+
+/// Whether nothing can be written where a KMS lies.
+pub(crate) fn is_read_only(dir: &Path) -> io::Result<bool> {
+    let stat = rustix::fs::statvfs(dir)?;
+    Ok(stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+}
+
+impl ReadOnlyAudit {
+    /// The file for a key database with this id; its directory is made.
+    pub(crate) fn path(&self, database: &[u8]) -> Result<PathBuf, OpenError> {
+        match self {
+            Self::Refuse => Err(OpenError::NoAudit),
+            Self::File(path) => Ok(path.clone()),
+            Self::Directory(dir) => {
+                DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+                Ok(dir.join(format!("audit-{}.log", hex(database))))
+            }
+        }
     }
 }
 

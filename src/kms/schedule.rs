@@ -63,6 +63,10 @@ impl Kms {
     /// # Errors
     /// The first [`KmsError`] met; what else is due is carried out all the same.
     pub fn tick(&self) -> Result<(), KmsError> {
+        if self.core.is_read_only {
+            // What is due stays due.
+            return Ok(());
+        }
         self.refresh()?;
         let confirm = self.core.options.deletion_confirm;
         let mut outcome = Ok(());

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::kms::audit::{AuditConfig, AuditHead, AuditLog, Params, Record, UseParams, VerifyKey};
 use crate::kms::db::{DbError, KeyDb, RowId, Rows, Snapshot, SqliteDb, Table};
-use crate::kms::open::{AUDIT_NAME, DATABASE_NAME, create_database};
+use crate::kms::open::{AUDIT_NAME, DATABASE_NAME, create_database, is_read_only};
 use crate::kms::regions::WeakRegions;
 use crate::kms::ring::{KeyChange, KeyRing};
 use crate::kms::root::{RootKey, RootKeys};
@@ -37,6 +37,8 @@ pub struct Kms {
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) options: KmsOptions,
+    /// The medium cannot be written: nothing can be changed.
+    pub(crate) is_read_only: bool,
     keys: RootKeys,
     /// Where the database lies.
     dir: PathBuf,
@@ -116,7 +118,11 @@ impl Kms {
         if !path.try_exists()? {
             return Err(OpenError::Missing { path });
         }
-        let db = SqliteDb::open(&path)?;
+        let is_read_only = is_read_only(dir)?;
+        let db = match is_read_only {
+            true => SqliteDb::open_read_only(&path)?,
+            false => SqliteDb::open(&path)?,
+        };
         let snapshot = db.load()?;
         let root = root_key(&snapshot.rows)?;
         let corrupt = |what: &str| OpenError::Corrupt { what: what.to_owned() };
@@ -126,8 +132,14 @@ impl Kms {
         let head = meta(META_AUDIT).and_then(|bytes| AuditHead::parse(bytes));
         let expected = head.ok_or_else(|| corrupt("no head of the audit log"))?;
         let ring = verify_ring(&snapshot, &keys, None)?;
+        let own_log = dir.join(AUDIT_NAME);
+        let (path, goes_on_from) = match is_read_only {
+            true => (options.read_only_audit.path(database)?, Some(own_log)),
+            false => (own_log, None),
+        };
         let audit = AuditLog::open(AuditConfig {
-            path: dir.join(AUDIT_NAME),
+            path,
+            goes_on_from,
             region: ring.region.clone(),
             account: ring.account.clone(),
             key: Arc::clone(&keys.audit),
@@ -140,6 +152,7 @@ impl Kms {
         let root = Arc::new(Principal::root(&account));
         let core = Core {
             options,
+            is_read_only,
             keys,
             dir: dir.to_owned(),
             regions: OnceLock::new(),

@@ -3,6 +3,8 @@
 
 mod crash_file;
 mod crash_images;
+mod disk_log;
+mod fault_file;
 mod fault_kms;
 mod mem_file;
 pub mod model;
@@ -10,6 +12,8 @@ pub mod ops;
 mod pages;
 
 pub use crash_file::CrashFile;
+pub use disk_log::{DiskLog, Survival};
+pub use fault_file::{Fault, FaultFile};
 pub use fault_kms::FaultKms;
 pub use mem_file::MemFile;
 pub use model::ModelFs;

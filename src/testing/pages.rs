@@ -73,6 +73,11 @@ impl Pages {
         self.pages.insert(page, content);
     }
 
+    /// The pages that are no holes, by number.
+    pub(super) fn into_pages(self) -> impl Iterator<Item = (u64, Page)> {
+        self.pages.into_iter()
+    }
+
     /// Makes the file at least so long.
     pub(super) fn grow(&mut self, len: u64) {
         self.len = self.len.max(len);

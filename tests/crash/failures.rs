@@ -1,107 +1,19 @@
 //! A lower file whose calls fail: a full disk, or one call that is refused.
 
-use std::sync::Mutex;
-
 use kmsfs::format::layout::is_legal;
-use kmsfs::fs::{FileNode, Trust};
-use kmsfs::lower::{LowerError, LowerFile, SyncScope};
-use kmsfs::testing::MemFile;
-use kmsfs::units::{LowerLen, LowerOffset};
+use kmsfs::fs::{EmptyHeader, FileNode, FsError, Remembering, Trust, Written};
+use kmsfs::lower::{LowerFile, SyncScope};
+use kmsfs::testing::{Fault, FaultFile, MemFile};
+use kmsfs::units::{PlainLen, PlainOffset};
 
 use crate::laws::is_explained;
 use crate::world::{Step, World};
-
-/// What fails.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Fault {
-    Nothing,
-    /// The changing call with this number, after half of its pages.
-    Call(u64),
-    /// Every write to a page that is a hole.
-    Holes,
-}
-
-/// A file in memory that fails on command.
-#[derive(Debug)]
-struct FailingFile {
-    inner: MemFile,
-    /// The fault, and the changing calls so far.
-    state: Mutex<(Fault, u64)>,
-}
-
-impl FailingFile {
-    /// Whether this call is the one to fail.
-    fn fails(&self) -> bool {
-        let mut state = self.state.lock().unwrap();
-        state.1 += 1;
-        state.0 == Fault::Call(state.1 - 1)
-    }
-
-    fn refused(op: &'static str) -> LowerError {
-        LowerError { op, errno: libc::ENOSPC }
-    }
-}
-
-impl LowerFile for FailingFile {
-    fn len(&self) -> Result<LowerLen, LowerError> {
-        self.inner.len()
-    }
-
-    fn read_at(&self, at: LowerOffset, out: &mut [u8]) -> Result<usize, LowerError> {
-        self.inner.read_at(at, out)
-    }
-
-    fn write_at(&self, at: LowerOffset, data: &[u8]) -> Result<(), LowerError> {
-        let fails = self.fails();
-        let is_full = self.state.lock().unwrap().0 == Fault::Holes;
-        let pages = data.len().div_ceil(4096);
-        let mut done = 0;
-        for page in 0..pages {
-            let from = LowerOffset(at.0 + u64::try_from(done).unwrap());
-            let start = from.0 / 4096 * 4096;
-            let is_hole =
-                self.inner.next_data(LowerOffset(start))?.is_none_or(|data| data.0 > start);
-            if fails && page >= pages / 2 || is_full && is_hole {
-                return Err(Self::refused("pwrite"));
-            }
-            let len = usize::try_from(start + 4096 - from.0).unwrap().min(data.len() - done);
-            self.inner.write_at(from, &data[done..done + len])?;
-            done += len;
-        }
-        match done < data.len() {
-            true => {
-                self.inner.write_at(LowerOffset(at.0 + u64::try_from(done).unwrap()), &data[done..])
-            }
-            false => Ok(()),
-        }
-    }
-
-    fn set_len(&self, len: LowerLen) -> Result<(), LowerError> {
-        if self.fails() { Err(Self::refused("ftruncate")) } else { self.inner.set_len(len) }
-    }
-
-    fn reserve(&self, at: LowerOffset, len: LowerLen) -> Result<(), LowerError> {
-        self.inner.reserve(at, len)
-    }
-
-    fn punch(&self, at: LowerOffset, len: LowerLen) -> Result<(), LowerError> {
-        if self.fails() { Err(Self::refused("fallocate")) } else { self.inner.punch(at, len) }
-    }
-
-    fn next_data(&self, at: LowerOffset) -> Result<Option<LowerOffset>, LowerError> {
-        self.inner.next_data(at)
-    }
-
-    fn sync(&self, scope: SyncScope) -> Result<(), LowerError> {
-        if self.fails() { Err(Self::refused("fsync")) } else { self.inner.sync(scope) }
-    }
-}
 
 /// Runs `beginning`, then `change` under the fault; gives the number of calls of the change.
 fn check(beginning: &[Step], change: Step, fault: Fault) -> u64 {
     let label = format!("{beginning:?}, {change:?} with {fault:?}");
     let world = World::new();
-    let file = FailingFile { inner: MemFile::new(), state: Mutex::new((Fault::Nothing, 0)) };
+    let file = FaultFile::new(MemFile::new());
     let node = FileNode::default();
     node.set_new();
     let mut before = Vec::new();
@@ -109,11 +21,10 @@ fn check(beginning: &[Step], change: Step, fault: Fault) -> u64 {
         world.run(*step, no, &node, &file).unwrap();
         step.apply(no, &mut before);
     }
-    *file.state.lock().unwrap() = (fault, 0);
+    file.order(fault);
     let no = beginning.len();
     let done = world.run(change, no, &node, &file);
-    let calls = file.state.lock().unwrap().1;
-    *file.state.lock().unwrap() = (Fault::Nothing, 0);
+    let calls = file.order(Fault::Nothing);
     let mut after = before.clone();
     change.apply(no, &mut after);
 
@@ -147,8 +58,10 @@ fn change_that_fails_leaves_a_file_that_opens() {
     for beginning in crate::beginnings() {
         for change in crate::changes() {
             let calls = check(&beginning, change, Fault::Nothing);
-            for call in 0..calls {
-                check(&beginning, change, Fault::Call(call));
+            for number in 0..calls {
+                for errno in [libc::ENOSPC, libc::EDQUOT, libc::EIO] {
+                    check(&beginning, change, Fault::Call { number, errno });
+                }
             }
         }
     }
@@ -162,4 +75,66 @@ fn full_disk_leaves_a_file_that_opens() {
             check(&beginning, change, Fault::Holes);
         }
     }
+}
+
+/// Law: a sync that failed once is not forgotten. Linux reports a lost write to one fsync and takes
+/// the pages for clean; here every sync fails until what it covered is written anew, or cut off.
+#[test]
+fn sync_that_failed_is_reported_until_a_rewrite() {
+    let fails = Fault::Call { number: 0, errno: libc::EIO };
+    let world = World::new();
+    let lower = FaultFile::new(MemFile::new());
+    let written = Written::default();
+    let file = Remembering { file: &lower, written: &written };
+    let node = FileNode::default();
+    node.set_new();
+    let env = world.env(&file, Trust::Strict);
+    let sync = || node.sync(&env, SyncScope::All);
+    let write = |at, len| node.write(&env, PlainOffset(at), &vec![1; len]);
+    write(0, 20_000).unwrap();
+    sync().unwrap();
+
+    write(9000, 10).unwrap();
+    lower.order(fails);
+    assert!(matches!(sync(), Err(FsError::Lower(error)) if error.errno == libc::EIO));
+    for at in [0, 15_000] {
+        assert!(sync().is_err());
+        // Another block does not make it good.
+        write(at, 10).unwrap();
+    }
+    assert!(sync().is_err());
+    write(9000, 10).unwrap();
+    sync().unwrap();
+
+    write(9000, 10).unwrap();
+    lower.order(fails);
+    assert!(sync().is_err());
+    node.set_size(&env, PlainLen(100), EmptyHeader::Drop).unwrap();
+    sync().unwrap();
+}
+
+/// Law: a block that cannot be read answers the lower error; the others are read, and a change of a
+/// part of it fails and leaves it as it was.
+#[test]
+fn unreadable_block_harms_no_other() {
+    let world = World::new();
+    let file = FaultFile::new(MemFile::new());
+    let node = FileNode::default();
+    node.set_new();
+    let env = world.env(&file, Trust::Strict);
+    node.write(&env, PlainOffset(0), &[1; 20_000]).unwrap();
+    file.order(Fault::Reads { page: 2 });
+    let read = |at| node.read(&env, PlainOffset(at), &mut [0; 10]);
+    let is_io = |done: Result<(), FsError>| {
+        assert!(matches!(done, Err(FsError::Lower(error)) if error.errno == libc::EIO));
+    };
+    is_io(read(7000).map(drop));
+    assert_eq!((read(100), read(15_000)), (Ok(10), Ok(10)));
+    is_io(node.write(&env, PlainOffset(7000), b"x"));
+    is_io(node.set_size(&env, PlainLen(7000), EmptyHeader::Drop));
+    node.write(&env, PlainOffset(15_000), b"x").unwrap();
+    file.order(Fault::Nothing);
+    let mut content = vec![1; 20_000];
+    content[15_000] = b'x';
+    assert!(world.read_all(&file, Trust::Strict).unwrap() == content);
 }

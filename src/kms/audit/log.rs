@@ -51,6 +51,8 @@ const DURABLE_TIME_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct AuditConfig {
     /// The file.
     pub(crate) path: PathBuf,
+    /// The log, on a medium that cannot be written, whose chain this one goes on with.
+    pub(crate) goes_on_from: Option<PathBuf>,
     /// Region and account.
     pub(crate) region: String,
     /// The account.
@@ -287,6 +289,23 @@ fn gather(
     batch
 }
 
+/// The end of a file of this length, with the whole of its last lines.
+fn read_tail(file: &mut File, len: u64) -> io::Result<Vec<u8>> {
+    let tail_len = len.min(u64::try_from(2 * LINE_LEN_MAX).unwrap_or(u64::MAX));
+    let mut tail = Vec::new();
+    file.seek(SeekFrom::Start(len - tail_len))?;
+    file.take(tail_len).read_to_end(&mut tail)?;
+    Ok(tail)
+}
+
+/// The head that the last whole line tells, if it is sealed and not before `known`.
+fn last_head(tail: &[u8], key: &MacKey, known: AuditHead) -> Option<AuditHead> {
+    let whole_len = tail.iter().rposition(|byte| *byte == b'\n')?;
+    let last = tail.get(..whole_len)?.rsplit(|byte| *byte == b'\n').next()?;
+    let line = Line::parse(last).filter(|line| line.is_sealed(key))?;
+    Some(line.head).filter(|head| head.sequence >= known.sequence)
+}
+
 /// The file, and where its chain stands.
 #[derive(Debug)]
 struct Sink {
@@ -308,7 +327,13 @@ impl Sink {
             .mode(0o600)
             .open(&config.path)?;
         let place = Place { region: config.region.clone(), account: config.account.clone() };
-        let head = config.expected;
+        let mut head = config.expected;
+        if let Some(path) = &config.goes_on_from {
+            let mut file = File::open(path)?;
+            let len = file.metadata()?.len();
+            let tail = read_tail(&mut file, len)?;
+            head = last_head(&tail, &config.key, head).unwrap_or(head);
+        }
         let mut sink = Self { file, place, config, head, end: u64::MAX, is_synced: true };
         flock(&sink.file, FlockOperation::LockExclusive)?;
         let outcome = sink.find_end();
@@ -361,20 +386,17 @@ impl Sink {
         if len == self.end {
             return Ok(());
         }
-        let tail_len = len.min(u64::try_from(2 * LINE_LEN_MAX).unwrap_or(u64::MAX));
-        let mut tail = Vec::new();
-        self.file.seek(SeekFrom::Start(len - tail_len))?;
-        (&self.file).take(tail_len).read_to_end(&mut tail)?;
+        let tail = read_tail(&mut self.file, len)?;
         let whole_len = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let (whole, torn) = tail.split_at(whole_len);
         if !torn.is_empty() {
             self.set_apart(torn, len)?;
         }
         self.end = len - u64::try_from(torn.len()).unwrap_or(0);
-        let last = whole.strip_suffix(b"\n").and_then(|text| text.rsplit(|b| *b == b'\n').next());
-        let found = last.and_then(Line::parse).filter(|line| line.is_sealed(&self.config.key));
-        match found.map(|line| line.head).filter(|head| head.sequence >= self.head.sequence) {
+        match last_head(whole, &self.config.key, self.head) {
             Some(head) => self.head = head,
+            // A new one beside the log that it goes on with.
+            None if len == 0 && self.config.goes_on_from.is_some() => {}
             // Shortened, or not ours: the chain goes on from what we know, so that `verify` finds
             // the gap for ever.
             None if self.head.sequence > 0 || len > 0 => {
