@@ -39,8 +39,9 @@ mod target;
 mod writers;
 
 use campaign::{Campaign, How};
-use loops::Kind;
-use target::Target;
+use kmsfs::random::SeededRandom;
+use loops::{Kind, LowerMount};
+use target::{Home, Target};
 
 /// Law: whatever fsync returned for survives, nothing answers EIO, every byte is old or new.
 fn survives(kind: Kind, how: How, cuts: u64) {
@@ -91,6 +92,47 @@ fn recorded_disk_under_xfs() {
 #[test]
 fn recorded_disk_under_btrfs() {
     survives(Kind::Btrfs, How::Recorded, 5);
+}
+
+/// Law K7: a rotation that was acknowledged is there after a power cut right behind it. Else envelopes
+/// could name material that is gone.
+fn rotation_survives(kind: Kind) {
+    if !loops::can_make(kind) {
+        return;
+    }
+    let dir = loops::memory_dir();
+    let mut lower = LowerMount::fresh(kind, dir.path());
+    let home = Home::new();
+    let volume = lower.path().join("volume");
+    Target::Kmsfs.init(&volume, &home).unwrap();
+    let asked = |word: &str, at: &std::path::Path| -> serde_json::Value {
+        let text = loops::run(home.kmsfs().arg(word).arg(at).arg("--json")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    for round in 0..3 {
+        let mut running = Target::Kmsfs.mount(&volume, &home, round).unwrap();
+        std::fs::write(running.point().join("f"), "x").unwrap();
+        let material = asked("rotate", running.point())["material"].clone();
+        lower.cut_off(&SeededRandom::new(round), || {}).unwrap();
+        running.kill();
+        lower.unmount().unwrap();
+        lower.mount().unwrap();
+        let mut running = Target::Kmsfs.mount(&volume, &home, round).unwrap();
+        assert!(material.is_string());
+        assert_eq!(asked("status", running.point())["material"], material, "round {round}");
+        running.unmount().unwrap();
+    }
+    lower.unmount().unwrap();
+}
+
+#[test]
+fn acknowledged_rotation_survives_a_shutdown_of_ext4() {
+    rotation_survives(Kind::Ext4);
+}
+
+#[test]
+fn acknowledged_rotation_survives_a_shutdown_of_xfs() {
+    rotation_survives(Kind::Xfs);
 }
 
 /// What `tests/powercut/run` starts: one campaign by the environment; figures, no judgement, unless

@@ -249,8 +249,10 @@ impl SqliteDb {
         if mode != "delete" {
             return Err(DbError::Corrupt { what: format!("journal mode is {mode}") });
         }
+        // EXTRA syncs the directory after the journal is removed, which is what commits: with FULL, a
+        // power cut brings the journal back, and it takes back a change that was acknowledged.
         connection.execute_batch(
-            "PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY; \
+            "PRAGMA synchronous = EXTRA; PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY; \
              PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;",
         )?;
         Ok(connection)

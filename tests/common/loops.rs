@@ -174,7 +174,8 @@ impl LowerMount {
 
     /// Hands random parts of what is dirty to the disk, then cuts the filesystem off: its journal is
     /// not flushed, and nothing more is written.
-    pub fn cut_off(&self, random: &dyn Random) -> io::Result<()> {
+    /// `about_to` is called at the last moment before.
+    pub fn cut_off(&self, random: &dyn Random, about_to: impl FnOnce()) -> io::Result<()> {
         let draw = || {
             let mut byte = [0];
             random.fill(&mut byte);
@@ -187,7 +188,9 @@ impl LowerMount {
                 write_back(&file, draw() % pages * 4096, (1 + draw() % 4) * 4096)?;
             }
         }
-        shut_down(&File::open(self.path())?)
+        let root = File::open(self.path())?;
+        about_to();
+        shut_down(&root)
     }
 
     /// Has ext4 meet an error; with `errors=remount-ro` it turns read-only.

@@ -213,7 +213,7 @@ impl Promises {
     /// Each option that is a file has one more version; one that is absent may be new.
     fn change(&mut self, name: &str, change: impl Fn(&mut Vec<u8>)) {
         let options = self.names.entry(name.to_owned()).or_insert(vec![Choice::Absent]);
-        if *options == [Choice::Absent] {
+        if options.last() == Some(&Choice::Absent) {
             options.push(Choice::File(vec![Vec::new()]));
         }
         for option in options {

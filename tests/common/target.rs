@@ -138,6 +138,23 @@ fn is_mounted(point: &Path) -> bool {
     table.lines().any(|line| line.split(' ').nth(4) == point.to_str())
 }
 
+impl Target {
+    /// Begins to mount, and is killed in the middle of it.
+    pub fn begin_to_mount(self, lower: &Path, home: &Home, pause: Duration) -> io::Result<()> {
+        if self != Self::Kmsfs {
+            return Ok(());
+        }
+        let mut command = home.kmsfs();
+        command.args(["mount", "-f"]).arg(lower).arg(home.point());
+        command.arg("--keyfile").arg(home.key());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn()?;
+        std::thread::sleep(pause);
+        Running { child: Some(child), point: home.point() }.kill();
+        Ok(())
+    }
+}
+
 /// A mounted target; killed and detached at the latest when this goes.
 pub struct Running {
     child: Option<Child>,

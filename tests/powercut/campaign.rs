@@ -55,6 +55,8 @@ const RECORDED_STEPS: usize = 60;
 const CUTS_OF_A_RECORDING: u64 = 10;
 /// Longest time that writers get before a kill or a shutdown.
 const WORK_MS: u64 = 1500;
+/// Longest time that a mount gets that is killed before it has mounted.
+const MOUNT_MS: u64 = 250;
 /// A crash behind everything that ended before it.
 const LAST_MOMENT: usize = usize::MAX - 1;
 /// Name of the volume in the lower filesystem.
@@ -126,8 +128,7 @@ impl Campaign {
         let moment: Moment =
             Arc::new(move || if clock.load(Ordering::SeqCst) { usize::MAX } else { 0 });
         let notes = self.work(seed, &mut running, moment, |running| {
-            is_cut.store(true, Ordering::SeqCst);
-            lower.cut_off(&random).unwrap();
+            lower.cut_off(&random, || is_cut.store(true, Ordering::SeqCst)).unwrap();
             running.kill();
         });
         drop(running);
@@ -234,6 +235,13 @@ impl Campaign {
             LAST_MOMENT => self.label(seed),
             moment => format!("{}, moment {moment}", self.label(seed)),
         };
+        if figures.cuts.is_multiple_of(3) {
+            // The recovery is cut off as well, by a kill.
+            let mut random = [0; 8];
+            SeededRandom::new(seed + figures.cuts).fill(&mut random);
+            let pause = Duration::from_millis(u64::from_le_bytes(random) % MOUNT_MS);
+            self.target.begin_to_mount(volume, home, pause).unwrap();
+        }
         let started = Instant::now();
         let mut running = match self.target.mount(volume, home, seed) {
             Ok(running) => running,
