@@ -16,11 +16,13 @@
 
 #[path = "common/mount.rs"]
 mod mount;
+#[path = "common/promises.rs"]
+mod promises;
+#[path = "common/writers.rs"]
+mod writers;
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -34,6 +36,8 @@ use kmsfs::testing::FaultKms;
 use rustix::mount::UnmountFlags;
 
 use mount::{ALIAS, OTHER_ALIAS, can_mount, check, make_volume, open_volume};
+use promises::{Promises, Tally};
+use writers::{Limits, Moment, Writer};
 
 /// Where the child mounts: lower directory, mount point, `wb` or `wt`.
 const MOUNT: &str = "KMSFS_TEST_MOUNT";
@@ -109,160 +113,16 @@ impl Drop for Daemon {
     }
 }
 
-/// What one file may be after the kill.
-#[derive(Clone, Debug, Default)]
-struct Promise {
-    /// fsync has returned for the first of the contents, so that the file must be there.
-    is_synced: bool,
-    /// The content that was synced last, and all that were written since.
-    contents: Vec<Vec<u8>>,
-}
-
-impl Promise {
-    fn synced(content: Vec<u8>) -> Self {
-        Self { is_synced: true, contents: vec![content] }
-    }
-
-    /// Laws K1 and K3: each byte is the synced one or one that was written since, or zero where the
-    /// file has grown; the length is one that it had, or between two.
-    fn holds(&self, found: &[u8]) -> bool {
-        let lens = self.contents.iter().map(Vec::len);
-        let (least, most) = (lens.clone().min().unwrap_or(0), lens.max().unwrap_or(0));
-        (least..=most).contains(&found.len())
-            && found.iter().enumerate().all(|(at, byte)| {
-                let was_grown = *byte == 0 && at >= self.contents[0].len();
-                was_grown || self.contents.iter().any(|content| content.get(at) == Some(byte))
-            })
-    }
-}
-
-/// One writer: its own directory, files that grow, are overwritten, cut and replaced by rename.
-struct Writer {
-    dir: PathBuf,
-    random: SeededRandom,
-    promises: BTreeMap<String, Promise>,
-    /// Names that were removed, and whose directory was synced since.
-    gone: Vec<String>,
-}
-
-impl Writer {
-    fn new(root: &Path, no: u64, seed: u64) -> Self {
-        Self {
-            dir: root.join(format!("writer {no} {}", "n".repeat(180))),
-            random: SeededRandom::new(seed * 10 + no),
-            promises: BTreeMap::new(),
-            gone: Vec::new(),
-        }
-    }
-
-    fn below(&self, limit: u64) -> u64 {
-        let mut bytes = [0; 8];
-        self.random.fill(&mut bytes);
-        u64::from_le_bytes(bytes) % limit
-    }
-
-    /// Works until the mount is gone.
-    fn run(&mut self, is_over: &AtomicBool) {
-        let _ = fs::create_dir_all(&self.dir);
-        while !is_over.load(Ordering::Relaxed) {
-            if self.step().is_err() {
-                return;
-            }
-        }
-    }
-
-    fn step(&mut self) -> io::Result<()> {
-        let name = format!("f{}", self.below(6));
-        if let Some(at) = self.gone.iter().position(|gone| *gone == name) {
-            self.gone.remove(at);
-        }
-        match self.below(10) {
-            0 => self.replace(&name),
-            1 => self.remove(&name),
-            _ => self.change(&name),
-        }
-    }
-
-    /// Overwrites, appends or cuts, then syncs.
-    fn change(&mut self, name: &str) -> io::Result<()> {
-        let promise = self.promises.entry(name.to_owned()).or_default();
-        let mut content = promise.contents.last().cloned().unwrap_or_default();
-        if promise.contents.is_empty() {
-            promise.contents.push(Vec::new());
-        }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(self.dir.join(name))?;
-        let at = self.below(content.len() as u64 + 3000);
-        if self.below(5) == 0 {
-            content.resize(at as usize, 0);
-            self.promise(name).contents.push(content.clone());
-            file.set_len(at)?;
-        } else {
-            let data = vec![self.below(256) as u8; 1 + self.below(9000) as usize];
-            let end = at as usize + data.len();
-            content.resize(content.len().max(end), 0);
-            content[at as usize..end].copy_from_slice(&data);
-            self.promise(name).contents.push(content.clone());
-            file.write_all_at(&data, at)?;
-        }
-        if self.below(3) > 0 {
-            file.sync_all()?;
-            *self.promise(name) = Promise::synced(content);
-        }
-        Ok(())
-    }
-
-    fn promise(&mut self, name: &str) -> &mut Promise {
-        self.promises.get_mut(name).unwrap()
-    }
-
-    /// Writes a new file, syncs it, and renames it over the old one, as editors do.
-    fn replace(&mut self, name: &str) -> io::Result<()> {
-        let content = vec![self.below(256) as u8; self.below(20_000) as usize];
-        let fresh = self.dir.join(format!("{name}.new"));
-        let file = File::create(&fresh)?;
-        file.write_all_at(&content, 0)?;
-        file.sync_all()?;
-        // From here on either file may be there.
-        self.promises.entry(name.to_owned()).or_default().contents.push(content.clone());
-        fs::rename(&fresh, self.dir.join(name))?;
-        File::open(&self.dir)?.sync_all()?;
-        self.promises.insert(name.to_owned(), Promise::synced(content));
-        Ok(())
-    }
-
-    fn remove(&mut self, name: &str) -> io::Result<()> {
-        if self.promises.remove(name).is_some() {
-            fs::remove_file(self.dir.join(name))?;
-            File::open(&self.dir)?.sync_all()?;
-            self.gone.push(name.to_owned());
-        }
-        Ok(())
-    }
-
-    /// Holds what is there against what was promised.
-    fn check(&self, seed: u64) {
-        for (name, promise) in self.promises.iter().filter(|(_, promise)| promise.is_synced) {
-            let found = fs::read(self.dir.join(name));
-            let found = found.unwrap_or_else(|error| panic!("seed {seed}: {name}: {error}"));
-            assert!(promise.holds(&found), "seed {seed}: {name}: neither synced nor written since");
-        }
-        for name in &self.gone {
-            assert!(!self.dir.join(name).exists(), "seed {seed}: {name} came back");
-        }
-    }
-}
-
 fn kill_once(seed: u64) {
     let (lower, point) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     make_volume(lower.path(), &service());
     let writeback = seed.is_multiple_of(2);
     let mut daemon = Daemon::start(lower.path(), point.path(), writeback);
-    let mut writers: Vec<Writer> = (0..3).map(|no| Writer::new(point.path(), no, seed)).collect();
+    let no_clock: Moment = Arc::new(|| 0);
+    let limits = Limits { name: 250, target: 3900 };
+    let mut writers: Vec<Writer> = (0..3)
+        .map(|no| Writer::new(point.path(), no, seed, Arc::clone(&no_clock), limits))
+        .collect();
     let is_over = AtomicBool::new(false);
     let mut random = [0; 8];
     SeededRandom::new(seed).fill(&mut random);
@@ -271,7 +131,7 @@ fn kill_once(seed: u64) {
     std::thread::scope(|scope| {
         for writer in &mut writers {
             let is_over = &is_over;
-            scope.spawn(move || writer.run(is_over));
+            scope.spawn(move || writer.run(usize::MAX, is_over));
         }
         std::thread::sleep(moment.saturating_sub(started.elapsed()));
         daemon.kill();
@@ -281,7 +141,11 @@ fn kill_once(seed: u64) {
 
     // A process that died leaves everything that it wrote; recovery must lose none of it.
     let daemon = Daemon::start(lower.path(), point.path(), writeback);
-    writers.iter().for_each(|writer| writer.check(seed));
+    let mut tally = Tally::default();
+    for writer in &writers {
+        Promises::at(writer.events(), usize::MAX).check(writer.dir(), &mut tally);
+    }
+    assert_eq!(tally.faults(), 0, "seed {seed}: {:#?}", tally.examples);
     // And one can go on.
     fs::write(point.path().join("after"), "x").unwrap();
     rustix::mount::unmount(point.path(), UnmountFlags::empty()).unwrap();
