@@ -11,7 +11,7 @@ use crate::fs::nodes::{Node, Place};
 use crate::fs::volume::own_name;
 use crate::fs::{Attr, Caller, CorruptPart, FsError, NodeId, Volume};
 use crate::lower::{
-    LowerDir, LowerError, LowerFile, LowerRename, LowerStat, OsFile, SyncScope, acting_as,
+    Access, LowerDir, LowerError, LowerFile, LowerRename, LowerStat, OsFile, SyncScope, acting_as,
     is_in_group,
 };
 use crate::name::{LowerName, PlainName};
@@ -255,7 +255,12 @@ impl Volume {
             Place::Named { parent, .. } => Some(self.dir_of(parent)?),
             Place::Pinned(_) => None,
         };
+        // The old name may go at once: the new one must be as durable as that was.
+        self.make_reachable(&self.nodes.find(parent)?)?;
         let (_, attr) = self.make(parent, name, |dir, name| {
+            if let LowerEntry::Long { sidecar } = classify(name.as_bytes()) {
+                dir.open_file(&sidecar, Access::ReadOnly)?.sync(SyncScope::All)?;
+            }
             match (&place, &source) {
                 (Place::Named { name: old, .. }, Some(source)) => source.link(old, dir, name)?,
                 (Place::Pinned(pinned), _) => pinned.link_to(dir, name)?,
