@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::format::name::{LowerEntry, LowerForm, classify};
 
 use crate::fs::lookup::Found;
-use crate::fs::names::{drop_sidecar, object, store_sidecar};
+use crate::fs::names::{drop_sidecar, object};
 use crate::fs::nodes::{Node, Place};
-use crate::fs::unsynced::sync_sidecar;
+use crate::fs::unsynced::store_durable_sidecar;
 use crate::fs::{FsError, NodeId, RenameHow, Volume};
 use crate::lower::{LowerDir, LowerError, LowerRename, NodeKind};
 use crate::name::{LowerName, PlainName};
@@ -143,8 +143,8 @@ impl Volume {
         }
         match (how, target) {
             (RenameHow::Exchange, Some(target)) => {
-                sync_sidecar(&source.dir, &form)?;
-                sync_sidecar(&target.dir, &new_form)?;
+                store_durable_sidecar(&source.dir, &form)?;
+                store_durable_sidecar(&target.dir, &new_form)?;
                 source.dir.rename(
                     &source.name,
                     &target.dir,
@@ -190,8 +190,7 @@ impl Volume {
         let new_dir = self.dir_of(new_parent)?;
         let new_name = object(new_form);
         let Some(target) = target else {
-            store_sidecar(&new_dir, new_form)?;
-            let renamed = sync_sidecar(&new_dir, new_form).and_then(|()| {
+            let renamed = store_durable_sidecar(&new_dir, new_form).and_then(|()| {
                 let how = LowerRename::NoReplace;
                 Ok(source.dir.rename(&source.name, &new_dir, new_name, how)?)
             });
@@ -199,7 +198,7 @@ impl Volume {
             self.moved(source, new_parent, new_form);
             return Ok(());
         };
-        sync_sidecar(&new_dir, new_form)?;
+        store_durable_sidecar(&new_dir, new_form)?;
         match (source.is_dir(), target.is_dir()) {
             (true, false) => return Err(FsError::Errno(libc::ENOTDIR)),
             (false, true) => return Err(FsError::Errno(libc::EISDIR)),

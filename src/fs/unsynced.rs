@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::format::name::{LowerEntry, LowerForm, MARKER_NAME, classify};
-use crate::fs::names::object;
+use crate::fs::names::{object, store_sidecar};
 use crate::fs::nodes::Node;
 use crate::fs::volume::own_name;
 use crate::fs::{FsError, Volume};
@@ -97,8 +97,9 @@ pub(super) fn sync_own_file(dir: &LowerDir, name: &LowerName) -> Result<(), FsEr
     Ok(dir.open_file(name, Access::ReadOnly)?.sync(SyncScope::All)?)
 }
 
-/// Makes the sidecar of a long name durable before an object that may be durable gets the name.
-pub(super) fn sync_sidecar(dir: &LowerDir, form: &LowerForm) -> Result<(), FsError> {
+/// Writes the sidecar of a long name, durably: an object that may be durable is about to get the name.
+pub(super) fn store_durable_sidecar(dir: &LowerDir, form: &LowerForm) -> Result<(), FsError> {
+    store_sidecar(dir, form)?;
     match form {
         LowerForm::Short(_) => Ok(()),
         LowerForm::Long { sidecar, .. } => sync_own_file(dir, sidecar),
