@@ -4,6 +4,7 @@
 mod crash_file;
 mod crash_images;
 mod fault_kms;
+pub mod fuzz;
 mod mem_file;
 pub mod model;
 pub mod ops;
