@@ -10,6 +10,7 @@
 //! * [`crypto`]: sealing of blocks, names and keys; no I/O
 //! * [`format`](mod@format): bytes on disk to types and back; no I/O
 //! * [`lower`]: the only place that touches the volume's directory, and the only `unsafe`
+//! * [`fence`]: what a long-lived process gives up
 //! * [`kms`]: the key management service; knows nothing of files
 //! * [`wire`]: AWS' JSON shapes over [`kms`]
 //! * [`http`]: AWS' protocol on sockets: signatures, credentials, server
@@ -30,6 +31,7 @@ pub mod sync;
 pub mod units;
 
 pub mod crypto;
+pub mod fence;
 pub mod format;
 pub mod lower;
 

@@ -8,6 +8,8 @@ use std::ops::{Deref, DerefMut};
 /// Order in which locks may be taken. No KMS call is made under a rank of [`Rank::Header`] or less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
+    /// The process that mounts and unmounts for this one; held for a question and its answer.
+    Mounter,
     /// One directory.
     Dir,
     /// One file's content.
@@ -63,6 +65,51 @@ mod held {
     pub(super) fn give_back(_: Rank) {}
 }
 
+/// Pauses of random length around every lock, so that a test meets interleavings that a machine at ease
+/// never has. Off unless a test turns it on.
+#[cfg(feature = "testing")]
+pub mod jitter {
+    use std::cell::Cell;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// 0: off. Else the seed from which the next thread's numbers come.
+    static SEED: AtomicU64 = AtomicU64::new(0);
+
+    thread_local! {
+        static STATE: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// Turns it on for the whole process; a seed of 0 turns it off.
+    pub fn set(seed: u64) {
+        SEED.store(seed, Ordering::Relaxed);
+    }
+
+    pub(super) fn pause() {
+        if SEED.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut state = STATE.get();
+        if state == 0 {
+            state = SEED.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed) | 1;
+        }
+        // Xorshift: Marsaglia, "Xorshift RNGs".
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        STATE.set(state);
+        match state % 64 {
+            0 => std::thread::sleep(std::time::Duration::from_micros(state % 300)),
+            1..16 => std::thread::yield_now(),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(not(feature = "testing"))]
+mod jitter {
+    pub(super) fn pause() {}
+}
+
 /// A mutual exclusion lock with a rank.
 #[derive(Debug)]
 pub struct Mutex<T> {
@@ -93,6 +140,7 @@ impl<G: DerefMut> DerefMut for Guard<G> {
 impl<G> Drop for Guard<G> {
     fn drop(&mut self) {
         held::give_back(self.rank);
+        jitter::pause();
     }
 }
 
@@ -105,6 +153,7 @@ impl<T> Mutex<T> {
     /// Waits for the lock.
     pub fn lock(&self) -> Guard<std::sync::MutexGuard<'_, T>> {
         held::take(self.rank);
+        jitter::pause();
         let inner = self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         Guard { inner, rank: self.rank }
     }
@@ -126,6 +175,7 @@ impl<T> RwLock<T> {
     /// Waits for shared access.
     pub fn read(&self) -> Guard<std::sync::RwLockReadGuard<'_, T>> {
         held::take(self.rank);
+        jitter::pause();
         let inner = self.inner.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         Guard { inner, rank: self.rank }
     }
@@ -133,6 +183,7 @@ impl<T> RwLock<T> {
     /// Waits for exclusive access.
     pub fn write(&self) -> Guard<std::sync::RwLockWriteGuard<'_, T>> {
         held::take(self.rank);
+        jitter::pause();
         let inner = self.inner.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         Guard { inner, rank: self.rank }
     }

@@ -9,6 +9,8 @@
 mod commands;
 #[path = "cli/documents.rs"]
 mod documents;
+#[path = "cli/fence.rs"]
+mod fence;
 #[path = "cli/keys.rs"]
 mod keys;
 #[path = "cli/mounts.rs"]
@@ -17,3 +19,7 @@ mod mounts;
 mod sandbox;
 #[path = "cli/terminal.rs"]
 mod terminal;
+#[path = "common/user.rs"]
+mod user;
+#[path = "cli/users.rs"]
+mod users;

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 const BASE: [&str; 7] = ["clock", "codec", "name", "random", "secret", "sync", "units"];
 
 /// Module and what it may use besides the base and itself. docs/ARCHITECTURE.md, "Who may use whom".
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("crypto", &[]),
+    ("fence", &[]),
     ("format", &["crypto"]),
     ("lower", &[]),
     ("kms", &["crypto"]),
@@ -17,16 +18,21 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("fs", &["crypto", "format", "lower", "kms"]),
     ("fuse", &["fs", "kms", "lower"]),
     ("control", &["fs", "kms", "wire", "lower"]),
-    ("cli", &["control", "crypto", "format", "fs", "fuse", "http", "kms", "lower", "wire"]),
-    ("testing", &["crypto", "format", "fs", "fuse", "kms", "lower", "wire"]),
+    (
+        "cli",
+        &["control", "crypto", "fence", "format", "fs", "fuse", "http", "kms", "lower", "wire"],
+    ),
+    ("testing", &["control", "crypto", "format", "fs", "fuse", "http", "kms", "lower", "wire"]),
 ];
 
 /// Crate and the only places that may name it.
-const NAMED_IN: [(&str, &[&str]); 9] = [
+const NAMED_IN: [(&str, &[&str]); 11] = [
     ("fuser::", &["fuse"]),
     ("hyper::", &["http"]),
     ("tokio::", &["http"]),
     ("clap::", &["cli"]),
+    ("landlock::", &["fence"]),
+    ("seccompiler::", &["fence"]),
     ("rusqlite::", &["kms"]),
     ("aws_lc_rs::", &["crypto", "kms/store"]),
     ("aes_gcm::", &["crypto"]),

@@ -6,6 +6,8 @@
 mod bench;
 #[path = "volume/life.rs"]
 mod life;
+#[path = "volume/races.rs"]
+mod races;
 #[path = "volume/rotation.rs"]
 mod rotation;
 #[path = "volume/tamper.rs"]

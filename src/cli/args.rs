@@ -145,6 +145,9 @@ pub struct MountArgs {
     /// Hand every write on at once in place of gathering them in the kernel
     #[arg(long)]
     pub no_writeback: bool,
+    /// Keep all rights of the user in place of what a mount needs
+    #[arg(long)]
+    pub no_sandbox: bool,
     /// Append log lines to FILE
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
@@ -340,6 +343,9 @@ pub struct ServeArgs {
     /// Listen where others can reach; signatures protect requests, nothing hides them
     #[arg(long)]
     pub allow_remote: bool,
+    /// Keep all rights of the user in place of what the service needs
+    #[arg(long)]
+    pub no_sandbox: bool,
     /// Take the passphrase from the first line of FILE; - is stdin
     #[arg(long, value_name = "FILE", group = "secret", help_heading = "Unlock")]
     pub passfile: Option<PathBuf>,

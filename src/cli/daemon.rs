@@ -62,6 +62,7 @@ fn argv(args: &MountArgs, global: &Global) -> Vec<OsString> {
     flag(args.allow_other, "--allow-other");
     flag(args.shared, "--shared");
     flag(args.no_writeback, "--no-writeback");
+    flag(args.no_sandbox, "--no-sandbox");
     for _ in 0..global.verbose {
         argv.push("--verbose".into());
     }
@@ -134,6 +135,7 @@ mod tests {
             idle: Some(Duration::from_secs(90)),
             shared: true,
             no_writeback: true,
+            no_sandbox: true,
             log: Some("/log".into()),
             unlock: UnlockArgs {
                 passfile: Some("-".into()),

@@ -21,6 +21,7 @@ mod print;
 mod progress;
 mod rewrap;
 mod rotate;
+mod sandbox;
 mod serve;
 mod status;
 mod target;
@@ -41,6 +42,8 @@ mod mount_words;
 #[cfg(feature = "fuse")]
 mod mounted;
 #[cfg(feature = "fuse")]
+mod mounter;
+#[cfg(feature = "fuse")]
 mod notify;
 #[cfg(feature = "fuse")]
 mod umount;
@@ -57,6 +60,10 @@ use crate::control::Failure;
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
+    #[cfg(feature = "fuse")]
+    if mounter::is_meant(&words) {
+        return mounter::run();
+    }
     #[cfg(feature = "fuse")]
     let Some(words) = mount_words::from_mount_helper(words) else {
         // mount(8) asked for a rehearsal.

@@ -1,8 +1,11 @@
 //! `kmsfs mount`: settles what is meant, makes a volume on `--create`, and mounts it here or in a
 //! process of its own.
 
+use std::cell::Cell;
+use std::fs::DirBuilder;
 use std::io::{self, Write};
-use std::path::Path;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cli::args::{Global, MountArgs};
@@ -12,13 +15,17 @@ use crate::cli::logging::{self, Destination};
 use crate::cli::mount_point::{check_apart, usable_mount_point};
 use crate::cli::mount_words::MountWords;
 use crate::cli::mounted::{Opened, run_mounted};
+use crate::cli::mounter;
 use crate::cli::notify;
 use crate::cli::print::Printer;
+use crate::cli::sandbox::raise_for_mount;
 use crate::cli::target::{open_volume, probe};
-use crate::cli::unlock::{kms_dir, open_kms};
-use crate::control::report::{MountReport, Report};
-use crate::control::{Failure, Kind, Reply, real_path};
+use crate::cli::unlock::{kms_dir, open_kms_after};
+use crate::control::report::{MountReport, Report, SandboxReport};
+use crate::control::{Failure, Kind, Reply, make_socket_dir, real_path, socket_dir};
+use crate::format::KmsPlace;
 use crate::fs::OpenOptions;
+use crate::fuse::Mounter;
 
 /// Runs the command.
 ///
@@ -114,20 +121,19 @@ fn open(settings: &MountWords, global: &Global) -> Result<Opened, Failure> {
     check(settings)?;
     let args = &settings.args;
     let create = args.create && is_absent_or_empty(&args.lower);
+    let fence = FenceOfMount::new(args)?;
     let (lower, kms) = if create {
-        let (report, kms) = make_volume(&args.lower, None, &args.unlock)?;
+        let dir = kms_dir(&args.lower, &KmsPlace::Embedded, &args.unlock);
+        let before = || fence.raise(&args.lower, &dir);
+        let (report, kms) = make_volume(&args.lower, None, &args.unlock, &before)?;
         (report.lower, kms)
     } else {
         let (lower, summary) = probe(&args.lower)?;
-        let kms = open_kms(&kms_dir(&lower, &summary.kms, &args.unlock), &args.unlock, &lower)?;
+        let dir = kms_dir(&lower, &summary.kms, &args.unlock);
+        let kms = open_kms_after(&dir, &args.unlock, &lower, &|| fence.raise(&lower, &dir))?;
         (lower, kms)
     };
     let (lower, summary) = probe(&lower)?;
-    if args.create && is_absent(&args.mount_point) {
-        std::fs::create_dir(&args.mount_point)
-            .map_err(|error| Failure::io(args.mount_point.display(), &error))?;
-    }
-    let mount_point = usable_mount_point(&args.mount_point, &lower)?;
     let options = OpenOptions { read_only: args.ro };
     let volume = open_volume(&lower, &kms, options)?;
     tracing::debug!(verbose = global.verbose, "volume is open");
@@ -136,9 +142,46 @@ fn open(settings: &MountWords, global: &Global) -> Result<Opened, Failure> {
         kms: Arc::new(kms),
         summary,
         lower,
-        mount_point,
+        mount_point: fence.mount_point.take(),
         created: create,
+        sandbox: fence.report.get(),
+        mounter: fence.mounter,
     })
+}
+
+/// The fence of a mount before it is raised, and the process that mounts from outside of it.
+struct FenceOfMount<'a> {
+    args: &'a MountArgs,
+    mounter: Mounter,
+    /// As the table of mounts will show it.
+    mount_point: Cell<PathBuf>,
+    report: Cell<SandboxReport>,
+}
+
+impl<'a> FenceOfMount<'a> {
+    fn new(args: &'a MountArgs) -> Result<Self, Failure> {
+        let mounter = if args.no_sandbox { Mounter::Here } else { mounter::start()? };
+        Ok(Self { args, mounter, mount_point: Cell::default(), report: Cell::default() })
+    }
+
+    /// Makes, and looks at, what is out of reach from behind the fence, and raises it.
+    fn raise(&self, lower: &Path, kms: &Path) -> Result<(), Failure> {
+        let failed = |path: &Path, error| Failure::io(path.display(), &error);
+        let mount_point = &self.args.mount_point;
+        if self.args.create && is_absent(mount_point) {
+            std::fs::create_dir(mount_point).map_err(|error| failed(mount_point, error))?;
+        }
+        self.mount_point.set(usable_mount_point(mount_point, lower)?);
+        if self.args.no_sandbox {
+            return Ok(());
+        }
+        let mut make = DirBuilder::new();
+        make.recursive(true).mode(0o700).create(kms).map_err(|error| failed(kms, error))?;
+        let sockets = socket_dir()?;
+        make_socket_dir(&sockets)?;
+        self.report.set(raise_for_mount(lower, kms, &sockets)?);
+        Ok(())
+    }
 }
 
 fn init_hint(failure: Failure, settings: &MountWords) -> Failure {

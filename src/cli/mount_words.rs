@@ -33,6 +33,7 @@ impl MountWords {
         merged.allow_other |= words.allow_other;
         merged.shared |= words.shared;
         merged.no_writeback |= words.no_writeback;
+        merged.no_sandbox |= words.no_sandbox;
         merged.idle = args.idle.or(words.idle);
         merged.log = args.log.clone().or(words.log);
         let unlock = &mut merged.unlock;
@@ -63,6 +64,7 @@ pub(super) struct Words {
     pub(super) default_permissions: bool,
     pub(super) shared: bool,
     pub(super) no_writeback: bool,
+    pub(super) no_sandbox: bool,
     pub(super) idle: Option<Duration>,
     pub(super) log: Option<PathBuf>,
     pub(super) passfile: Option<PathBuf>,
@@ -114,6 +116,7 @@ fn take_flag(words: &mut Words, word: &str) -> Result<(), Failure> {
         "default_permissions" => words.default_permissions = true,
         "shared" => words.shared = true,
         "no_writeback" => words.no_writeback = true,
+        "no_sandbox" => words.no_sandbox = true,
         _ if FOR_OTHERS.contains(&word) || is_comment(word) => {}
         _ => match MountFlag::parse(word) {
             Some(flag) => words.flags.push(flag),

@@ -14,10 +14,12 @@ use crate::cli::notify;
 use crate::cli::target::summary_report;
 use crate::cli::values::unix_secs;
 use crate::clock::{Clock, SystemClock};
-use crate::control::report::{HelloReport, MountReport};
+use crate::control::report::{HelloReport, MountReport, SandboxReport};
 use crate::control::{Failure, Kind, MountSide, Server, Session, socket_dir};
 use crate::fs::{Volume, VolumeSummary, Workers};
-use crate::fuse::{Counters, MountError, MountOptions, Mounted, UnmountHow, Unmounter};
+use crate::fuse::{
+    Counters, MountError, MountOptions, Mounted, Mounter, UnmountHow, Unmounter, mount_by,
+};
 use crate::kms::Kms;
 
 /// A volume that is open and about to be mounted.
@@ -28,6 +30,8 @@ pub(super) struct Opened {
     pub(super) lower: PathBuf,
     pub(super) mount_point: PathBuf,
     pub(super) created: bool,
+    pub(super) mounter: Mounter,
+    pub(super) sandbox: SandboxReport,
 }
 
 /// Mounts, says so, and stays until the mount ends, whoever ends it.
@@ -56,8 +60,8 @@ fn serve(
 ) -> Result<(), Failure> {
     let server = Server::bind(&socket_dir()?, &opened.summary.volume.to_string())?;
     let options = mount_options(opened, settings);
-    let mounted =
-        crate::fuse::mount(Arc::clone(&opened.volume), &options).map_err(mount_failure)?;
+    let mounted = mount_by(opened.mounter.clone(), Arc::clone(&opened.volume), &options)
+        .map_err(mount_failure)?;
     let workers = Workers::start(&opened.volume)
         .map_err(|error| Failure::io("threads of the volume", &error))?;
     let keeper = Keeper::start(Keeping {
@@ -119,6 +123,7 @@ fn hello(opened: &Opened, settings: &MountWords) -> HelloReport {
         read_only: settings.args.ro,
         since: unix_secs(SystemClock.now()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        sandbox: opened.sandbox,
     }
 }
 

@@ -1,6 +1,8 @@
 //! `kmsfs serve`: the key service for clients of AWS KMS.
 
-use std::path::PathBuf;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,7 +10,8 @@ use std::time::{Duration, Instant};
 use crate::cli::args::ServeArgs;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::print::{Printer, table};
-use crate::cli::unlock::{create_kms, has_kms, open_kms};
+use crate::cli::sandbox::raise_for_service;
+use crate::cli::unlock::{create_kms_after, has_kms, open_kms_after};
 use crate::control::report::ServeReport;
 use crate::control::{Failure, Kind};
 use crate::http::{Credentials, Listen, Server, Service};
@@ -27,11 +30,15 @@ const TICK: Duration = Duration::from_secs(1);
 pub fn run(args: &ServeArgs, printer: Printer) -> Result<(), Failure> {
     let listen = parse_listen(&args.listen, args.allow_remote)?;
     let dir = &args.kms;
-    let kms = match has_kms(dir) || !args.create {
-        true => open_kms(dir, &args.unlock(), dir)?,
-        false => create_kms(dir, &args.unlock(), dir)?,
-    };
     let path = args.credentials.clone().unwrap_or_else(|| dir.join("credentials.toml"));
+    let fence = || match args.no_sandbox {
+        true => Ok(()),
+        false => raise_fence(dir, &path, &listen),
+    };
+    let kms = match has_kms(dir) || !args.create {
+        true => open_kms_after(dir, &args.unlock(), dir, &fence)?,
+        false => create_kms_after(dir, &args.unlock(), dir, &fence)?,
+    };
     let credentials = match path.exists() {
         true => Credentials::load(&path),
         false => Credentials::create(&path, &kms.account(), &OsRandom),
@@ -56,6 +63,17 @@ pub fn run(args: &ServeArgs, printer: Printer) -> Result<(), Failure> {
     keep(&service, &interrupt);
     server.stop();
     service.flush_audit().map_err(Failure::from)
+}
+
+/// Fences the process in before it has threads; what it will need from outside is there already.
+fn raise_fence(dir: &Path, credentials: &Path, listen: &Listen) -> Result<(), Failure> {
+    let mut make = DirBuilder::new();
+    make.recursive(true).mode(0o700).create(dir).map_err(|e| Failure::io(dir.display(), &e))?;
+    let socket = match listen {
+        Listen::Unix(path) => Some(path.as_path()),
+        Listen::Tcp(_) => None,
+    };
+    raise_for_service(dir, credentials, socket).map(drop)
 }
 
 /// Carries out what is due until the user wants to stop.

@@ -10,7 +10,7 @@ use crate::cli::progress::Watch;
 use crate::cli::target::{Purpose, Target, probe, summary_report};
 use crate::cli::values::{count, size, utc};
 use crate::control::keys::short;
-use crate::control::report::{FileReport, MountsReport, StatusReport};
+use crate::control::report::{FileReport, MountsReport, SandboxReport, StatusReport};
 use crate::control::{Failure, Mount, Verb, list_mounts};
 
 /// Runs the command.
@@ -73,6 +73,7 @@ fn volume_text(report: &StatusReport) -> String {
             let at = mount.mount_point.display();
             rows.push(("mounted", format!("{at}, pid {}{mode}", mount.pid)));
             rows.push(("since", utc(mount.since)));
+            rows.push(("sandbox", sandbox_text(&mount.sandbox)));
             rows.push(("requests", requests_text(&mount.requests)));
         }
     }
@@ -81,6 +82,18 @@ fn volume_text(report: &StatusReport) -> String {
     let recent = report.mount.iter().flat_map(|mount| &mount.recent);
     text.extend(recent.map(|line| format!("log  {line}\n")));
     text
+}
+
+fn sandbox_text(sandbox: &SandboxReport) -> String {
+    if !sandbox.on {
+        return "off".to_owned();
+    }
+    let parts = [(sandbox.files, "files"), (sandbox.system_calls, "system calls")];
+    let mut words: Vec<String> =
+        parts.iter().filter(|(on, _)| *on).map(|(_, word)| (*word).to_owned()).collect();
+    words.extend(sandbox.memory_locked.then(|| "memory out of swap".to_owned()));
+    words.extend(sandbox.capabilities.map(|left| format!("{left} capabilities left")));
+    words.join(", ")
 }
 
 fn requests_text(requests: &serde_json::Map<String, Value>) -> String {

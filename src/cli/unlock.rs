@@ -149,12 +149,30 @@ pub fn kms_dir(lower: &Path, place: &KmsPlace, args: &UnlockArgs) -> PathBuf {
 /// # Errors
 /// [`Kind::WrongUnlock`], [`Kind::ConfigUnreadable`].
 pub fn open_kms(dir: &Path, args: &UnlockArgs, subject: &Path) -> Result<Kms, Failure> {
+    open_kms_after(dir, args, subject, &|| Ok(()))
+}
+
+/// What is done between the secret and the key service: raising a fence, which would keep the secret
+/// out and must come before the service's threads.
+pub type Before<'a> = &'a dyn Fn() -> Result<(), Failure>;
+
+/// As [`open_kms`], with something to do once the secret is there.
+///
+/// # Errors
+/// As [`open_kms`], and those of `before`.
+pub fn open_kms_after(
+    dir: &Path,
+    args: &UnlockArgs,
+    subject: &Path,
+    before: Before<'_>,
+) -> Result<Kms, Failure> {
     if !has_kms(dir) {
         let what = format!("{}: no key database", dir.display());
         return Err(Failure::new(Kind::ConfigUnreadable, what)
             .hint("--kms DIR names the directory with keys.db"));
     }
     let unlock = secret(args, Asking::Existing, subject)?;
+    before()?;
     let options = KmsOptions { read_only_audit: read_only_audit(args), ..KmsOptions::default() };
     Kms::open(dir, &unlock, options).map_err(|error| open_failure(dir, error))
 }
@@ -170,12 +188,18 @@ fn read_only_audit(args: &UnlockArgs) -> ReadOnlyAudit {
     state.map_or(ReadOnlyAudit::Refuse, |dir| ReadOnlyAudit::Directory(dir.join("kmsfs")))
 }
 
-/// Makes a key service.
+/// Makes a key service; `before` is done once the secret is there.
 ///
 /// # Errors
-/// [`Kind::ConfigUnwritable`].
-pub fn create_kms(dir: &Path, args: &UnlockArgs, subject: &Path) -> Result<Kms, Failure> {
+/// [`Kind::ConfigUnwritable`], and those of `before`.
+pub fn create_kms_after(
+    dir: &Path,
+    args: &UnlockArgs,
+    subject: &Path,
+    before: Before<'_>,
+) -> Result<Kms, Failure> {
     let unlock = secret(args, Asking::New, subject)?;
+    before()?;
     Kms::create(dir, &unlock, Argon2Cost::STANDARD, KmsOptions::default())
         .map_err(|error| open_failure(dir, error))
 }

@@ -21,6 +21,8 @@ pub use client::{Client, Mount, list_mounts};
 #[cfg(feature = "fuse")]
 pub(crate) use failure::io_words;
 pub use failure::{Failure, Kind};
+#[cfg(feature = "fuse")]
+pub(crate) use places::make_socket_dir;
 pub use places::socket_dir;
 pub use protocol::{FsckDepth, Progress, Reply, Request, RewrapRequest, Verb};
 pub use server::{Server, Started};

@@ -68,6 +68,24 @@ pub struct HelloReport {
     pub since: u64,
     /// Version of the program.
     pub version: String,
+    /// What the process has given up.
+    pub sandbox: SandboxReport,
+}
+
+/// What a process has given up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SandboxReport {
+    /// It was not refused by `--no-sandbox`.
+    pub on: bool,
+    /// Files of others are out of reach.
+    pub files: bool,
+    /// System calls that it does not need are refused.
+    pub system_calls: bool,
+    /// Capabilities that it has kept.
+    pub capabilities: Option<u32>,
+    /// Its memory does not go to swap.
+    pub memory_locked: bool,
 }
 
 /// `kmsfs status` without arguments.
@@ -120,6 +138,8 @@ pub struct MountPart {
     pub version: String,
     /// Requests of the kernel by operation, since the start.
     pub requests: Map<String, Value>,
+    /// What the process has given up.
+    pub sandbox: SandboxReport,
     /// The last warnings and errors, oldest first.
     pub recent: Vec<String>,
 }

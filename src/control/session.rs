@@ -206,6 +206,7 @@ fn mount_part(mount: &dyn MountSide) -> MountPart {
         read_only: hello.read_only,
         since: hello.since,
         version: hello.version,
+        sandbox: hello.sandbox,
         requests: requests.map(|(name, count)| (name.to_owned(), count.into())).collect(),
         recent: mount.recent(),
     }

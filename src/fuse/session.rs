@@ -9,9 +9,9 @@ use std::sync::{Arc, OnceLock, Weak};
 use fuser::{BackgroundSession, Config, Filesystem, INodeNo, Notifier, Session, SessionACL};
 
 use crate::fs::{NodeId, Volume};
-use crate::fuse::device::{is_connected, mount_device, unmount_path};
+use crate::fuse::device::is_connected;
 use crate::fuse::mountinfo::{MountIdentity, MountTable};
-use crate::fuse::{Adapter, Counters, MountError, MountOptions};
+use crate::fuse::{Adapter, Counters, MountError, MountOptions, Mounter};
 
 /// How to unmount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,14 +30,27 @@ pub enum UnmountHow {
 /// # Errors
 /// [`MountError`]; nothing stays mounted then, unless the table of mounts cannot be read.
 pub fn mount(volume: Arc<Volume>, options: &MountOptions) -> Result<Mounted, MountError> {
+    mount_by(Mounter::Here, volume, options)
+}
+
+/// As [`mount`], by another process.
+///
+/// # Errors
+/// As [`mount`].
+pub fn mount_by(
+    mounter: Mounter,
+    volume: Arc<Volume>,
+    options: &MountOptions,
+) -> Result<Mounted, MountError> {
     let counters = Arc::new(Counters::default());
     let invalidator = Arc::new(OnceLock::new());
     let adapter = Adapter::new(volume, Arc::clone(&counters), options, Arc::clone(&invalidator));
-    start(adapter, counters, options, &invalidator)
+    start(mounter, adapter, counters, options, &invalidator)
 }
 
 /// Mounts any filesystem.
 fn start<F: Filesystem>(
+    mounter: Mounter,
     filesystem: F,
     counters: Arc<Counters>,
     options: &MountOptions,
@@ -46,13 +59,14 @@ fn start<F: Filesystem>(
     options.check()?;
     let mount_point = usable_directory(&options.mount_point)?;
     let before = load_table()?;
-    let device = mount_device(options, &mount_point)?;
+    let device = mounter.mount(options, &mount_point)?;
     let Some(entry) = load_table()?.find_new(&before, &mount_point).cloned() else {
         return Err(MountError::MountTable);
     };
-    widen_read_ahead(entry.identity.device());
+    mounter.widen_read_ahead(&entry.identity);
     let connection = Arc::new(device);
     let unmounter = Unmounter {
+        mounter,
         mount_point,
         identity: entry.identity,
         connection: Arc::downgrade(&connection),
@@ -91,7 +105,7 @@ fn serve<F: Filesystem>(
 
 /// Lets the kernel read ahead as far as one request may carry: its own bound for FUSE is 128 KiB, and
 /// only root may raise it. Without, sequential reads take more requests; nothing else is lost.
-fn widen_read_ahead(device: &OsStr) {
+pub(crate) fn widen_read_ahead(device: &OsStr) {
     let bound = Path::new("/sys/class/bdi").join(device).join("read_ahead_kb");
     if let Err(error) = std::fs::write(&bound, READ_AHEAD_KIB) {
         tracing::debug!(%error, ?device, "the bound on read-ahead stays");
@@ -227,6 +241,7 @@ impl Invalidator {
 /// Unmounts one mount and no other, however often and whenever it is asked.
 #[derive(Clone, Debug)]
 pub struct Unmounter {
+    mounter: Mounter,
     /// Where it was mounted.
     mount_point: PathBuf,
     identity: MountIdentity,
@@ -252,7 +267,7 @@ impl Unmounter {
         if table.is_covered(entry) {
             return Err(MountError::Covered { mount_point: entry.mount_point.clone() });
         }
-        unmount_path(&entry.mount_point, how)
+        self.mounter.unmount(&entry.mount_point, how)
     }
 
     /// Unmounts where nobody is left to be told of an error.
@@ -272,6 +287,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::fuse::convert::bare_attr;
+    use crate::fuse::device::unmount_path;
     use crate::lower::NodeKind;
 
     /// An empty root directory; `answers` or not.
@@ -306,7 +322,14 @@ mod tests {
         }
         let counters = Arc::new(Counters::default());
         Some(
-            start(BareRoot { answers: true }, counters, &options(place), &OnceLock::new()).unwrap(),
+            start(
+                Mounter::Here,
+                BareRoot { answers: true },
+                counters,
+                &options(place),
+                &OnceLock::new(),
+            )
+            .unwrap(),
         )
     }
 
@@ -397,7 +420,8 @@ mod tests {
         }
         let counters = Arc::new(Counters::default());
         let unused = OnceLock::new();
-        let failed = start(BareRoot { answers: false }, counters, &options(&place), &unused);
+        let failed =
+            start(Mounter::Here, BareRoot { answers: false }, counters, &options(&place), &unused);
         let failed = failed.map(|mounted| mounted.has_ended());
         assert_eq!(failed, Err(MountError::NotAnswering { errno: libc::ETIMEDOUT }));
         assert!(place.path().is_dir(), "something is still mounted there");

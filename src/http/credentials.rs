@@ -132,7 +132,7 @@ impl Credentials {
         Self::parse(&text).map_err(|what| CredentialsError::Malformed(path.to_path_buf(), what))
     }
 
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         // toml's own message quotes the line, which may hold a secret.
         let form: FileForm = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(0, |span| {

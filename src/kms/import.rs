@@ -31,7 +31,8 @@ const SENT_LEN_MAX: usize = 6144;
 const TOKEN_LEN_MAX: usize = 8192;
 /// Longest description of a material, in characters.
 const DESCRIPTION_LEN_MAX: usize = 256;
-const TOKEN_LABEL: &[u8] = b"kmsfs v1 kms import token";
+/// Bound into every token.
+pub(super) const TOKEN_LABEL: &[u8] = b"kmsfs v1 kms import token";
 
 aws_enum! {
     /// How material is wrapped on its way in.

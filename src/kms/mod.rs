@@ -18,6 +18,8 @@ mod db;
 mod deletion;
 mod error;
 mod filesystem;
+#[cfg(feature = "testing")]
+pub mod fuzzed;
 mod import;
 mod key;
 mod key_ops;

@@ -1,5 +1,6 @@
 //! Limits of the process: how many descriptors, and no core dumps.
 
+use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
 };
@@ -24,6 +25,20 @@ pub fn no_core_dumps() -> Result<(), LowerError> {
     call("prctl", || set_dumpable_behavior(DumpableBehavior::NotDumpable))?;
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     call("setrlimit", || setrlimit(Resource::Core, none))
+}
+
+/// Keeps all memory of the process, what it will get included, out of swap. Tells whether that is so:
+/// it takes root, or a limit on locked memory that is none.
+///
+/// Pages are locked when they are first used, so nothing is held that would not be held anyway.
+pub fn lock_memory() -> bool {
+    let free = Rlimit { current: None, maximum: None };
+    if setrlimit(Resource::Memlock, free).is_err() {
+        // A limit would make later allocations fail.
+        return false;
+    }
+    let all = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    mlockall(all).is_ok()
 }
 
 #[cfg(test)]

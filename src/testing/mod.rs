@@ -6,6 +6,7 @@ mod crash_images;
 mod disk_log;
 mod fault_file;
 mod fault_kms;
+pub mod fuzz;
 mod mem_file;
 pub mod model;
 pub mod ops;

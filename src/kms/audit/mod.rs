@@ -10,5 +10,7 @@ mod verify;
 pub use chain::AuditHead;
 pub use verify::{VerifyError, VerifyKey, VerifyReport, verify};
 
+#[cfg(feature = "testing")]
+pub(crate) use chain::Line;
 pub(crate) use log::{AuditConfig, AuditLog};
 pub(crate) use record::{Params, Record, UseParams};

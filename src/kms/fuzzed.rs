@@ -1,0 +1,178 @@
+//! The private parsers of the KMS, each held against its law. Feature `testing` only: what
+//! `testing::fuzz` may reach of this module without making all of it public.
+
+#![allow(clippy::unwrap_used, reason = "a broken law must be loud")]
+
+use std::collections::BTreeMap;
+
+use crate::crypto::kdf::sha256;
+use crate::crypto::short::seal_short;
+use crate::kms::access::{Asked, KeyPolicy, authorize};
+use crate::kms::audit::{AuditHead, Line};
+use crate::kms::db::{RowId, Rows, Table};
+use crate::kms::import::TOKEN_LABEL;
+use crate::kms::key::KmsKey;
+use crate::kms::ring::KeyRing;
+use crate::kms::root::{RootKey, RootKeys};
+use crate::kms::rows::{META_ACCOUNT, META_REGION, decode_ring, difference};
+use crate::kms::slot::open_slots;
+use crate::kms::spec::{KeyManager, KeySpec, KeyUsage, Origin};
+use crate::kms::{
+    BlobHead, EncryptionContext, KeyArn, KeyId, KeyState, Kms, MaterialId, Op, Principal,
+    Timestamp, Unlock,
+};
+use crate::random::{Random, SeededRandom};
+use crate::secret::Secret;
+
+const REGION: &str = "us-east-1";
+const ACCOUNT: &str = "000000000000";
+
+fn root_keys() -> RootKeys {
+    RootKeys::derive(&RootKey(Secret::fill_with(|out| *out = [5; 32])), &[6; 16])
+}
+
+/// Law: a line of the audit log that is taken apart can be put together to the same bytes, and
+/// follows only the line before it.
+pub fn audit_line(text: &[u8]) {
+    let key = root_keys().audit;
+    let Some(line) = Line::parse(text) else { return };
+    let record = line.record_json();
+    let open = record.strip_suffix(b"}").unwrap();
+    assert!(text.starts_with(open));
+    let before = AuditHead { sequence: line.head.sequence.wrapping_sub(1), chain: [0; 32] };
+    let _any = (line.follows(&before), line.is_sealed(&key));
+    // The same record as it would have been written.
+    let end = open.windows(12).rposition(|part| part == b",\"sequence\":").unwrap();
+    let (mut head, mut made) = (before, open[..end].to_vec());
+    head.close_line(&mut made, 0, &key);
+    let made = Line::parse(made.strip_suffix(b"\n").unwrap()).unwrap();
+    assert!(made.is_sealed(&key) && made.head == head);
+    assert_eq!(made.follows(&before), line.head.sequence > 0);
+    let encoded = AuditHead::parse(&head.encode());
+    assert_eq!(encoded, Some(head));
+}
+
+/// Law: a blob's head that parses encodes to the blob's first bytes.
+pub fn blob(bytes: &[u8]) {
+    let Some((head, sealed)) = BlobHead::parse(bytes) else { return };
+    assert_eq!([head.encode().as_slice(), sealed].concat(), bytes);
+    assert_eq!(KeyId::from_bytes(&head.key.to_bytes()), Some(head.key.clone()));
+    assert_eq!(KeyId::parse(head.key.as_str()), Some(head.key));
+}
+
+/// Law: any slot is refused or opens; no cost in it goes beyond its bounds.
+pub fn slot(bytes: &[u8], unlock: &Unlock) {
+    let mut repaired = bytes.to_vec();
+    if let Some(body) = repaired.len().checked_sub(8) {
+        let (body, checksum) = repaired.split_at_mut(body);
+        checksum.copy_from_slice(&sha256(&[body])[..8]);
+    }
+    for slot in [bytes, &repaired] {
+        // `version 1 | kind 1 | memory 4 | passes 4 | lanes 4`: what is dear is not tried out.
+        let is_dear = slot
+            .get(2..14)
+            .is_some_and(|cost| cost.chunks(4).any(|n| n[1..] != [0; 3] || n[0] > 64));
+        if !is_dear {
+            let _root = open_slots([slot].into_iter(), unlock);
+        }
+    }
+}
+
+/// Law: rows of a key, its materials and an alias are refused, or are a ring that is written as rows
+/// which lead to the same ring.
+pub fn key_rows(version: u8, key: &[u8], material: &[u8], alias: &[u8]) {
+    let (keys, random) = (root_keys(), SeededRandom::new(1));
+    let id = KeyId::from_random([7; 16]);
+    let row = RowId::new(Table::Keys, id.as_str());
+    let mut body = vec![version];
+    let aad = row.additional_data(&[]);
+    body.extend_from_slice(&seal_short(&keys.rows.0, &aad, key, &random));
+    let meta = |name: &str, text: &str| (RowId::new(Table::Meta, name), text.into());
+    let mut rows = Rows::from([meta(META_REGION, REGION), meta(META_ACCOUNT, ACCOUNT)]);
+    rows.insert(row, body);
+    rows.insert(RowId::new(Table::Aliases, "alias/a"), alias.to_vec());
+    for fill in 0..3 {
+        let row = RowId::new(Table::Materials, &format!("{id}/{}", MaterialId([fill; 32])));
+        rows.insert(row.clone(), material_body(&row, material, &keys, &random));
+    }
+    let Ok(ring) = decode_ring(&rows, &keys, None) else { return };
+    let mut again = rows.clone();
+    again.retain(|row, _| row.table == Table::Meta);
+    difference(&KeyRing::new(REGION, ACCOUNT), &ring, &keys, &random).apply_to(&mut again);
+    let read = decode_ring(&again, &keys, None).unwrap();
+    assert_eq!(format!("{ring:?}"), format!("{read:?}"));
+    assert!(difference(&ring, &ring, &keys, &random).is_empty());
+}
+
+/// `version 1 | length of the description 2 | description | sealed material`, the last part sealed
+/// here.
+fn material_body(row: &RowId, fuzzed: &[u8], keys: &RootKeys, random: &dyn Random) -> Vec<u8> {
+    let [version, low, high, rest @ ..] = fuzzed else { return fuzzed.to_vec() };
+    let len = usize::from(u16::from_le_bytes([*low, *high]));
+    let (description, plain) = rest.split_at(len.min(rest.len()));
+    let sealed = seal_short(&keys.rows.0, &row.additional_data(description), plain, random);
+    [&[*version, *low, *high], description, &sealed].concat()
+}
+
+/// Law: a document is refused or understood; a Deny for everybody, added to it, leaves nobody in.
+pub fn policy(document: &str, principal: &Principal, context: &EncryptionContext) {
+    let Ok(policy) = KeyPolicy::parse(document) else {
+        let _empty = KeyPolicy::of_accepted(document.to_owned());
+        return;
+    };
+    let accepted = KeyPolicy::of_accepted(document.to_owned());
+    assert_eq!(format!("{policy:?}"), format!("{accepted:?}"));
+    let allowed = |policy: &KeyPolicy| {
+        let key = key_with(policy.clone());
+        let ops = [Op::Decrypt, Op::Encrypt, Op::PutKeyPolicy, Op::ScheduleKeyDeletion];
+        ops.map(|op| {
+            let asked = Asked { principal, op, action: op.name(), context, granting: None };
+            authorize(&asked, &key).is_ok()
+        })
+    };
+    let before = allowed(&policy);
+    assert_eq!(before, allowed(&accepted));
+    let mut value: serde_json::Value = serde_json::from_str(document).unwrap();
+    let deny = serde_json::json!({"Effect": "Deny", "Principal": "*", "Action": "kms:*",
+        "Resource": "*"});
+    let statement = &mut value["Statement"];
+    let mut all = match statement.take() {
+        serde_json::Value::Array(all) => all,
+        one => vec![one],
+    };
+    all.push(deny);
+    *statement = all.into();
+    let denied = KeyPolicy::parse(&value.to_string()).unwrap();
+    let is_itself = principal.name() == Principal::KMS;
+    assert!(is_itself || allowed(&denied) == [false; 4], "a Deny for everybody lets in");
+}
+
+fn key_with(policy: KeyPolicy) -> KmsKey {
+    let id = KeyId::from_random([7; 16]);
+    KmsKey {
+        arn: KeyArn::new(REGION, ACCOUNT, &id),
+        id,
+        description: String::new(),
+        spec: KeySpec::SymmetricDefault,
+        usage: KeyUsage::EncryptDecrypt,
+        origin: Origin::AwsKms,
+        manager: KeyManager::Customer,
+        created: Timestamp(0),
+        state: KeyState::Enabled,
+        rotation: None,
+        on_demand_count: 0,
+        deletion: None,
+        policy,
+        grants: Vec::new(),
+        tags: BTreeMap::new(),
+        imports: Vec::new(),
+        materials: Vec::new(),
+        pending: None,
+        multi_region: None,
+    }
+}
+
+/// An import token with this content, sealed as one of this KMS.
+pub fn import_token(kms: &Kms, content: &[u8]) -> Vec<u8> {
+    seal_short(&kms.core.row_key().0, TOKEN_LABEL, content, &SeededRandom::new(2))
+}
