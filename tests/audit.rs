@@ -4,6 +4,8 @@
 
 #[path = "common/kms.rs"]
 mod bench;
+#[path = "audit/segments.rs"]
+mod segments;
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::codec::hex;
-use crate::kms::audit::AuditHead;
+use crate::kms::audit::{AuditHead, AuditLimits};
 use crate::kms::db::{DbError, RowId, Rows, SqliteDb, Table};
 use crate::kms::root::{RootKey, RootKeys};
 use crate::kms::rows::{META_ACCOUNT, META_AUDIT, META_DATABASE, META_REGION, ring_mac};
@@ -37,6 +37,8 @@ pub struct KmsOptions {
     /// How long a deletion that is due must have been seen to be due before it is carried out: a
     /// clock that jumps ahead for a moment destroys nothing.
     pub deletion_confirm: Duration,
+    /// When a segment of the audit log ends, and how many are kept.
+    pub audit: AuditLimits,
 }
 
 impl Default for KmsOptions {
@@ -47,6 +49,7 @@ impl Default for KmsOptions {
             clock: Arc::new(SystemClock),
             random: Arc::new(OsRandom),
             deletion_confirm: Duration::from_secs(60),
+            audit: AuditLimits::default(),
         }
     }
 }

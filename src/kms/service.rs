@@ -133,6 +133,8 @@ impl Kms {
             key: Arc::clone(&keys.audit),
             random: Arc::clone(&options.random),
             expected,
+            limits: options.audit,
+            clock: Arc::clone(&options.clock),
         })?;
         let account = ring.account.clone();
         let Snapshot { revision, rows, .. } = snapshot;
@@ -269,6 +271,11 @@ impl Kms {
     /// [`KmsError::Internal`] if the audit log cannot be written.
     pub fn flush_audit(&self) -> Result<(), KmsError> {
         self.core.audit.flush().map(|_| ())
+    }
+
+    /// Where the audit log lies.
+    pub fn audit_log(&self) -> &Path {
+        self.core.audit.path()
     }
 
     /// What [`crate::kms::audit::verify`] needs to find a log that someone without the root key has

@@ -4,10 +4,19 @@
 mod chain;
 mod line;
 mod log;
+mod mark;
+mod pattern;
+mod read;
 mod record;
+mod segments;
+mod switch;
 mod verify;
 
 pub use chain::AuditHead;
+pub use pattern::{RecordPattern, keys, record_time, text};
+pub use read::{Backward, LogPlace};
+pub use segments::LogFiles;
+pub use switch::AuditLimits;
 pub use verify::{VerifyError, VerifyKey, VerifyReport, verify};
 
 pub(crate) use log::{AuditConfig, AuditLog};
