@@ -12,6 +12,7 @@
 //! * [`lower`]: the only place that touches the volume's directory, and the only `unsafe`
 //! * [`kms`]: the key management service; knows nothing of files
 //! * [`wire`]: AWS' JSON shapes over [`kms`]
+//! * [`events`]: what happens in [`kms`], told to others; alarms
 //! * [`http`]: AWS' protocol on sockets: signatures, credentials, server
 //! * [`fs`]: the filesystem core; knows nothing of FUSE
 //! * [`fuse`]: the adapter between the kernel and [`fs`]
@@ -33,6 +34,7 @@ pub mod crypto;
 pub mod format;
 pub mod lower;
 
+pub mod events;
 pub mod fs;
 pub mod http;
 pub mod kms;

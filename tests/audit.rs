@@ -4,6 +4,8 @@
 
 #[path = "common/kms.rs"]
 mod bench;
+#[path = "audit/events.rs"]
+mod events;
 #[path = "audit/segments.rs"]
 mod segments;
 

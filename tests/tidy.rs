@@ -7,17 +7,21 @@ use std::path::{Path, PathBuf};
 const BASE: [&str; 7] = ["clock", "codec", "name", "random", "secret", "sync", "units"];
 
 /// Module and what it may use besides the base and itself. docs/ARCHITECTURE.md, "Who may use whom".
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("crypto", &[]),
     ("format", &["crypto"]),
     ("lower", &[]),
     ("kms", &["crypto"]),
     ("wire", &["kms"]),
+    ("events", &["kms"]),
     ("http", &["crypto", "kms", "wire"]),
     ("fs", &["crypto", "format", "lower", "kms"]),
     ("fuse", &["fs", "kms", "lower"]),
     ("control", &["fs", "kms", "wire", "lower"]),
-    ("cli", &["control", "crypto", "format", "fs", "fuse", "http", "kms", "lower", "wire"]),
+    (
+        "cli",
+        &["control", "crypto", "events", "format", "fs", "fuse", "http", "kms", "lower", "wire"],
+    ),
     ("testing", &["crypto", "format", "fs", "fuse", "kms", "lower", "wire"]),
 ];
 

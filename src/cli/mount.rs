@@ -15,7 +15,8 @@ use crate::cli::mounted::{Opened, run_mounted};
 use crate::cli::notify;
 use crate::cli::print::Printer;
 use crate::cli::target::{open_volume, probe};
-use crate::cli::unlock::{kms_dir, open_kms};
+use crate::cli::unlock::{kms_dir, open_kms_with};
+use crate::cli::watch::Telling;
 use crate::control::report::{MountReport, Report};
 use crate::control::{Failure, Kind, Reply, real_path};
 use crate::fs::OpenOptions;
@@ -113,14 +114,15 @@ fn check(settings: &MountWords) -> Result<(), Failure> {
 fn open(settings: &MountWords, global: &Global) -> Result<Opened, Failure> {
     check(settings)?;
     let args = &settings.args;
+    let (telling, options) = Telling::start(args.config.as_deref(), None)?;
     let create = args.create && is_absent_or_empty(&args.lower);
     let (lower, kms) = if create {
-        let (report, kms) = make_volume(&args.lower, None, &args.unlock)?;
+        let (report, kms) = make_volume(&args.lower, None, &args.unlock, options)?;
         (report.lower, kms)
     } else {
         let (lower, summary) = probe(&args.lower)?;
-        let kms = open_kms(&kms_dir(&lower, &summary.kms, &args.unlock), &args.unlock, &lower)?;
-        (lower, kms)
+        let dir = kms_dir(&lower, &summary.kms, &args.unlock);
+        (lower.clone(), open_kms_with(&dir, &args.unlock, &lower, options)?)
     };
     let (lower, summary) = probe(&lower)?;
     if args.create && is_absent(&args.mount_point) {
@@ -138,6 +140,7 @@ fn open(settings: &MountWords, global: &Global) -> Result<Opened, Failure> {
         lower,
         mount_point,
         created: create,
+        telling,
     })
 }
 

@@ -13,6 +13,7 @@ use crate::cli::mount_words::MountWords;
 use crate::cli::notify;
 use crate::cli::target::summary_report;
 use crate::cli::values::unix_secs;
+use crate::cli::watch::Telling;
 use crate::clock::{Clock, SystemClock};
 use crate::control::report::{HelloReport, MountReport};
 use crate::control::{Failure, Kind, MountSide, Server, Session, socket_dir};
@@ -28,6 +29,8 @@ pub(super) struct Opened {
     pub(super) lower: PathBuf,
     pub(super) mount_point: PathBuf,
     pub(super) created: bool,
+    /// Ends last: it tells of what the end of the volume does.
+    pub(super) telling: Telling,
 }
 
 /// Mounts, says so, and stays until the mount ends, whoever ends it.
@@ -44,6 +47,7 @@ pub(super) fn run_mounted(
     notify::stopping();
     let ended = opened.volume.shutdown().map_err(Failure::from);
     let flushed = opened.kms.flush_audit().map_err(Failure::from);
+    opened.telling.finish();
     // The first failure is the cause.
     result.and(ended).and(flushed).inspect_err(|failure| tracing::error!("{failure}"))
 }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use crate::cli::args::ServeArgs;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::print::{Printer, table};
-use crate::cli::unlock::{create_kms, has_kms, open_kms};
+use crate::cli::unlock::{create_kms_with, has_kms, open_kms_with};
+use crate::cli::watch::Telling;
 use crate::control::report::ServeReport;
 use crate::control::{Failure, Kind};
 use crate::http::{Credentials, Listen, Server, Service};
@@ -27,9 +28,10 @@ const TICK: Duration = Duration::from_secs(1);
 pub fn run(args: &ServeArgs, printer: Printer) -> Result<(), Failure> {
     let listen = parse_listen(&args.listen, args.allow_remote)?;
     let dir = &args.kms;
+    let (telling, options) = Telling::start(args.config.as_deref(), args.events.as_ref())?;
     let kms = match has_kms(dir) || !args.create {
-        true => open_kms(dir, &args.unlock(), dir)?,
-        false => create_kms(dir, &args.unlock(), dir)?,
+        true => open_kms_with(dir, &args.unlock(), dir, options)?,
+        false => create_kms_with(dir, &args.unlock(), dir, options)?,
     };
     let path = args.credentials.clone().unwrap_or_else(|| dir.join("credentials.toml"));
     let credentials = match path.exists() {
@@ -55,7 +57,9 @@ pub fn run(args: &ServeArgs, printer: Printer) -> Result<(), Failure> {
     printer.data(&report(server.endpoint()), text)?;
     keep(&service, &interrupt);
     server.stop();
-    service.flush_audit().map_err(Failure::from)
+    let flushed = service.flush_audit().map_err(Failure::from);
+    telling.finish();
+    flushed
 }
 
 /// Carries out what is due until the user wants to stop.

@@ -58,6 +58,11 @@ pub fn secret(args: &UnlockArgs, asking: Asking, subject: &Path) -> Result<Unloc
     Ok(Unlock::Passphrase(passphrase))
 }
 
+/// Whether somebody is there to be asked.
+pub fn can_ask() -> bool {
+    io::stdin().is_terminal()
+}
+
 fn key_file(path: &Path) -> Result<SecretBytes, Failure> {
     let file = File::open(path).map_err(|error| {
         let hint = format!("head -c 32 /dev/urandom > {}   (makes a new one)", path.display());
@@ -92,7 +97,7 @@ fn from_command(command: &str) -> Result<SecretBytes, Failure> {
 }
 
 fn prompt(asking: Asking, subject: &Path) -> Result<SecretBytes, Failure> {
-    if !io::stdin().is_terminal() {
+    if !can_ask() {
         return Err(Failure::new(Kind::WrongUnlock, "no terminal to ask for the passphrase on")
             .hint("--passfile FILE, --passfile - (stdin), --extpass CMD or --keyfile FILE"));
     }
@@ -149,22 +154,40 @@ pub fn kms_dir(lower: &Path, place: &KmsPlace, args: &UnlockArgs) -> PathBuf {
 /// # Errors
 /// [`Kind::WrongUnlock`], [`Kind::ConfigUnreadable`].
 pub fn open_kms(dir: &Path, args: &UnlockArgs, subject: &Path) -> Result<Kms, Failure> {
+    open_kms_with(dir, args, subject, KmsOptions::default())
+}
+
+/// As [`open_kms`], with other options than the usual.
+///
+/// # Errors
+/// As [`open_kms`].
+pub fn open_kms_with(
+    dir: &Path,
+    args: &UnlockArgs,
+    subject: &Path,
+    options: KmsOptions,
+) -> Result<Kms, Failure> {
     if !has_kms(dir) {
         let what = format!("{}: no key database", dir.display());
         return Err(Failure::new(Kind::ConfigUnreadable, what)
             .hint("--kms DIR names the directory with keys.db"));
     }
     let unlock = secret(args, Asking::Existing, subject)?;
-    Kms::open(dir, &unlock, KmsOptions::default()).map_err(|error| open_failure(dir, error))
+    Kms::open(dir, &unlock, options).map_err(|error| open_failure(dir, error))
 }
 
 /// Makes a key service.
 ///
 /// # Errors
 /// [`Kind::ConfigUnwritable`].
-pub fn create_kms(dir: &Path, args: &UnlockArgs, subject: &Path) -> Result<Kms, Failure> {
+pub fn create_kms_with(
+    dir: &Path,
+    args: &UnlockArgs,
+    subject: &Path,
+    options: KmsOptions,
+) -> Result<Kms, Failure> {
     let unlock = secret(args, Asking::New, subject)?;
-    Kms::create(dir, &unlock, Argon2Cost::STANDARD, KmsOptions::default())
+    Kms::create(dir, &unlock, Argon2Cost::STANDARD, options)
         .map_err(|error| open_failure(dir, error))
 }
 

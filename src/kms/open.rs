@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::codec::hex;
-use crate::kms::audit::{AuditHead, AuditLimits};
+use crate::kms::audit::{AuditHead, AuditLimits, Watch};
 use crate::kms::db::{DbError, RowId, Rows, SqliteDb, Table};
 use crate::kms::root::{RootKey, RootKeys};
 use crate::kms::rows::{META_ACCOUNT, META_AUDIT, META_DATABASE, META_REGION, ring_mac};
@@ -39,6 +39,8 @@ pub struct KmsOptions {
     pub deletion_confirm: Duration,
     /// When a segment of the audit log ends, and how many are kept.
     pub audit: AuditLimits,
+    /// Who is told of audit records once they are written.
+    pub watch: Option<Arc<dyn Watch>>,
 }
 
 impl Default for KmsOptions {
@@ -50,6 +52,7 @@ impl Default for KmsOptions {
             random: Arc::new(OsRandom),
             deletion_confirm: Duration::from_secs(60),
             audit: AuditLimits::default(),
+            watch: None,
         }
     }
 }

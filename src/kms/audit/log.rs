@@ -23,6 +23,7 @@ use crate::kms::audit::chain::{AuditHead, LINE_LEN_MAX, Line};
 use crate::kms::audit::line::{Place, push_record};
 use crate::kms::audit::record::Record;
 use crate::kms::audit::switch::AuditLimits;
+use crate::kms::audit::watch::Watch;
 use crate::random::Random;
 
 /// Random bytes of a record: the ids of request and event.
@@ -65,6 +66,8 @@ pub(crate) struct AuditConfig {
     pub(crate) limits: AuditLimits,
     /// For the times of segments.
     pub(crate) clock: Arc<dyn Clock>,
+    /// Who is told of records.
+    pub(crate) watch: Option<Arc<dyn Watch>>,
 }
 
 /// The audit log of a KMS.
@@ -343,13 +346,23 @@ impl Sink {
         let (mut head, mut text) = (self.head, Vec::with_capacity(records.len() * 1024));
         let mut ids = vec![[0; ID_LEN]; records.len()];
         self.config.random.fill(ids.as_flattened_mut());
+        let watch = self.config.watch.clone();
+        let mut wanted = Vec::new();
         for (record, ids) in records.iter().zip(&ids) {
             let start = text.len();
             push_record(&mut text, record, &self.place, ids);
             head.close_line(&mut text, start, &self.config.key);
+            if watch.as_ref().is_some_and(|w| w.wants(record.op, record.error.as_ref())) {
+                wanted.push(start..text.len() - 1);
+            }
         }
         self.append_text(&text, head)?;
         records.clear();
+        for line in wanted.into_iter().filter_map(|range| text.get(range)) {
+            if let Some(watch) = &watch {
+                watch.told(line);
+            }
+        }
         Ok(())
     }
 

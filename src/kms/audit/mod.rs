@@ -11,6 +11,7 @@ mod record;
 mod segments;
 mod switch;
 mod verify;
+mod watch;
 
 pub use chain::AuditHead;
 pub use pattern::{RecordPattern, keys, record_time, text};
@@ -18,6 +19,7 @@ pub use read::{Backward, LogPlace};
 pub use segments::LogFiles;
 pub use switch::AuditLimits;
 pub use verify::{VerifyError, VerifyKey, VerifyReport, verify};
+pub use watch::Watch;
 
 pub(crate) use log::{AuditConfig, AuditLog};
 pub(crate) use record::{Params, Record, UseParams};
