@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -98,6 +99,12 @@ impl Config {
         let failed = |error| Failure::io(path.display(), &error);
         let mut text = String::new();
         let file = File::open(path).map_err(failed)?;
+        let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
+        if mode & 0o022 != 0 {
+            let what = format!("{}: mode {mode:04o} lets others write it", path.display());
+            return Err(Failure::new(Kind::Usage, what)
+                .hint(format!("chmod go-w {}   (it names commands)", path.display())));
+        }
         file.take(FILE_LEN_MAX).read_to_string(&mut text).map_err(failed)?;
         let dir = path.parent().unwrap_or(Path::new(""));
         Self::parse(&text, dir).map_err(|what| {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -43,22 +43,25 @@ pub struct AlarmRule {
 /// The audit log's watcher.
 pub struct Hub {
     rules: Vec<Rule>,
-    records: SyncSender<Vec<u8>>,
-    shared: Arc<Shared>,
+    records: SyncSender<Message>,
+    /// Records that found the queue full.
+    dropped: Arc<AtomicU64>,
 }
 
 /// Ends the threads of a hub, after what waits has been told.
 #[derive(Debug)]
 pub struct HubEnd {
-    shared: Arc<Shared>,
+    records: SyncSender<Message>,
     thread: JoinHandle<()>,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    /// Records that found the queue full.
-    dropped: AtomicU64,
-    is_ending: AtomicBool,
+/// What the thread that makes events is told.
+#[derive(Debug)]
+enum Message {
+    /// A line of the log.
+    Record(Vec<u8>),
+    /// End once what came before is told.
+    End,
 }
 
 impl fmt::Debug for Hub {
@@ -76,24 +79,24 @@ impl Hub {
         events: &[EventsTo],
         alarms: &[AlarmRule],
     ) -> std::io::Result<(Arc<Self>, HubEnd)> {
-        let shared = Arc::new(Shared::default());
+        let dropped = Arc::new(AtomicU64::new(0));
         let (records, queue) = sync_channel(RECORDS_MAX);
         let mut desk =
-            Desk { alarms: Vec::new(), outlets: Vec::new(), shared: Arc::clone(&shared) };
+            Desk { alarms: Vec::new(), outlets: Vec::new(), dropped: Arc::clone(&dropped) };
         for to in events {
-            desk.outlets.push(Outlet::start(to, &shared)?);
+            desk.outlets.push(Outlet::start(to)?);
         }
         desk.alarms.push((Alarm::new(Rule::pending_deletion()), None));
         for AlarmRule { rule, to } in alarms {
-            let own = to.as_ref().map(|to| Outlet::start(to, &shared)).transpose()?;
+            let own = to.as_ref().map(Outlet::start).transpose()?;
             desk.alarms.push((Alarm::new(rule.clone()), own));
         }
         let rules = desk.alarms.iter().map(|(alarm, _)| alarm.rule.clone()).collect();
         let thread = std::thread::Builder::new()
             .name("kms-events".to_owned())
             .spawn(move || desk.run(&queue))?;
-        let end = HubEnd { shared: Arc::clone(&shared), thread };
-        Ok((Arc::new(Self { rules, records, shared }), end))
+        let end = HubEnd { records: records.clone(), thread };
+        Ok((Arc::new(Self { rules, records, dropped }), end))
     }
 }
 
@@ -104,8 +107,8 @@ impl Watch for Hub {
     }
 
     fn told(&self, line: &[u8]) {
-        if self.records.try_send(line.to_vec()).is_err() {
-            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        if self.records.try_send(Message::Record(line.to_vec())).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -114,8 +117,13 @@ impl HubEnd {
     /// Ends the threads once what waits is told, or after a time: a place that does not answer is left
     /// behind with its thread.
     pub fn finish(self, limit: Duration) {
-        self.shared.is_ending.store(true, Ordering::Release);
         let deadline = Instant::now() + limit;
+        while !self.thread.is_finished()
+            && self.records.try_send(Message::End).is_err()
+            && Instant::now() < deadline
+        {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         while !self.thread.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -130,33 +138,30 @@ struct Desk {
     /// With a place of their own, if they have one.
     alarms: Vec<(Alarm, Option<Outlet>)>,
     outlets: Vec<Outlet>,
-    shared: Arc<Shared>,
+    dropped: Arc<AtomicU64>,
 }
 
 impl Desk {
-    fn run(mut self, queue: &Receiver<Vec<u8>>) {
+    fn run(mut self, queue: &Receiver<Message>) {
         let mut told = 0;
         let mut next_tell = Instant::now() + TELL_EVERY;
         loop {
-            match queue.recv_timeout(Duration::from_millis(200)) {
-                Ok(line) => {
+            match queue.recv_timeout(TELL_EVERY) {
+                Ok(Message::Record(line)) => {
                     if let Ok(record) = serde_json::from_slice(&line) {
                         self.record(&record);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) if self.shared.is_ending.load(Ordering::Acquire) => {
-                    break;
-                }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+                Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => break,
             }
             if next_tell <= Instant::now() {
                 next_tell = Instant::now() + TELL_EVERY;
-                tell_dropped("records", self.shared.dropped.load(Ordering::Relaxed), &mut told);
+                tell_dropped("records", self.dropped.load(Ordering::Relaxed), &mut told);
             }
         }
-        tell_dropped("records", self.shared.dropped.load(Ordering::Relaxed), &mut told);
-        // The places end once their queues are empty.
+        tell_dropped("records", self.dropped.load(Ordering::Relaxed), &mut told);
+        // With their queues: a place ends once its queue is empty and nobody can fill it.
         let outlets = self.outlets.into_iter().chain(self.alarms.into_iter().filter_map(|a| a.1));
         let threads: Vec<JoinHandle<()>> = outlets.map(|outlet| outlet.thread).collect();
         for thread in threads {
@@ -204,13 +209,13 @@ struct Outlet {
 }
 
 impl Outlet {
-    fn start(to: &EventsTo, shared: &Arc<Shared>) -> std::io::Result<Self> {
+    fn start(to: &EventsTo) -> std::io::Result<Self> {
         let (events, queue) = sync_channel(EVENTS_MAX);
         let dropped = Arc::new(AtomicU64::new(0));
-        let (place, counted, shared) = (to.place.clone(), Arc::clone(&dropped), Arc::clone(shared));
+        let (place, counted) = (to.place.clone(), Arc::clone(&dropped));
         let thread = std::thread::Builder::new()
             .name("kms-event-sink".to_owned())
-            .spawn(move || deliver(place, &queue, &counted, &shared))?;
+            .spawn(move || deliver(place, &queue, &counted))?;
         Ok(Self { kinds: to.kinds.clone(), events, dropped, thread })
     }
 
@@ -226,23 +231,22 @@ impl Outlet {
 }
 
 /// The thread of a place.
-fn deliver(place: SinkPlace, queue: &Receiver<Arc<Event>>, dropped: &AtomicU64, shared: &Shared) {
+fn deliver(place: SinkPlace, queue: &Receiver<Arc<Event>>, dropped: &AtomicU64) {
     let name = place.to_string();
     let mut sink = Sink::new(place);
-    let (mut told, mut failed) = (0, 0_u64);
+    let mut told = 0;
     let mut next_tell = Instant::now();
     loop {
-        match queue.recv_timeout(Duration::from_millis(200)) {
+        match queue.recv_timeout(TELL_EVERY) {
             Ok(event) => {
                 if let Err(error) = sink.put(&event) {
-                    failed += 1;
                     dropped.fetch_add(1, Ordering::Relaxed);
                     if next_tell <= Instant::now() {
                         tracing::warn!(place = name, %error, "events: not told");
                     }
                 }
             }
-            Err(RecvTimeoutError::Timeout) if shared.is_ending.load(Ordering::Acquire) => break,
+
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
@@ -252,5 +256,4 @@ fn deliver(place: SinkPlace, queue: &Receiver<Arc<Event>>, dropped: &AtomicU64, 
         }
     }
     tell_dropped(&name, dropped.load(Ordering::Relaxed), &mut told);
-    tracing::debug!(place = name, failed, "events: end");
 }

@@ -195,8 +195,14 @@ fn a_mount_tells_events_and_raises_alarms() {
         "[audit]\nsegment = \"16KiB\"\n[[events]]\nfile = \"events\"\n[[alarm]]\n\
          name = \"disabled\"\nerror = \"Disabled*\"\ncommand = \"cat >> alarms\"\n",
     );
+    let mode = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(sandbox.path("config.toml"), mode(0o666)).unwrap();
+    let open = "mount -f --create lower mnt --keyfile key --config config.toml";
+    sandbox.line(open).assert_refused(2, "mode 0666 lets others write");
+    std::fs::set_permissions(sandbox.path("config.toml"), mode(0o644)).unwrap();
     sandbox.write("wrong.toml", "[[events]]\nfile = \"a\"\nsocket = \"b\"\n");
     let wrong = "mount -f --create lower mnt --keyfile key --config wrong.toml";
+    std::fs::set_permissions(sandbox.path("wrong.toml"), mode(0o600)).unwrap();
     sandbox.line(wrong).assert_refused(2, "one place");
     // In the foreground: the command writes where it was started.
     let words = ["mount", "-f", "--create", "lower", "mnt", "--keyfile", "key"];
