@@ -13,6 +13,7 @@
 //! * [`fence`]: what a long-lived process gives up
 //! * [`kms`]: the key management service; knows nothing of files
 //! * [`wire`]: AWS' JSON shapes over [`kms`]
+//! * [`events`]: what happens in [`kms`], told to others; alarms
 //! * [`http`]: AWS' protocol on sockets: signatures, credentials, server
 //! * [`fs`]: the filesystem core; knows nothing of FUSE
 //! * [`fuse`]: the adapter between the kernel and [`fs`]
@@ -35,6 +36,7 @@ pub mod fence;
 pub mod format;
 pub mod lower;
 
+pub mod events;
 pub mod fs;
 pub mod http;
 pub mod kms;

@@ -6,6 +6,8 @@ use std::sync::Mutex;
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng, SeedableRng, TryRng};
 
+use crate::codec::hex;
+
 /// Where random bytes come from.
 pub trait Random: Send + Sync + Debug {
     /// Fills `out`. Ends the process if there is no entropy: nothing safe can be done without.
@@ -41,6 +43,16 @@ impl Random for SeededRandom {
         let mut rng = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         rng.fill_bytes(out);
     }
+}
+
+/// A version 4 UUID (RFC 9562).
+pub fn uuid(random: &dyn Random) -> String {
+    let mut bytes = random_array::<16>(random);
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let digits = hex(&bytes);
+    let part = |from, to| digits.get(from..to).unwrap_or_default();
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
 }
 
 /// `N` random bytes.

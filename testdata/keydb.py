@@ -208,21 +208,44 @@ class KeyDatabase:
             r.number(), r.number(), r.end()
 
     def verify_audit(self, path):
-        """The chain, the seals, and that the log reaches the head that the database knows."""
-        chain, number, chains = bytes(32), 0, {0: bytes(32)}
-        with open(path, "rb") as file:
-            lines = file.read().split(b"\n")
-        for line in lines[:-1]:
-            end = re.search(rb',"chain":"([0-9a-f]{64})","seal":"([0-9a-f]{32})"\}\Z', line)
-            need(end, "BadAudit", f"line {number + 1}")
-            chain, number = p.sha256(chain + line[: end.start()]), number + 1
-            need(chain.hex().encode() == end.group(1), "BadAudit", f"chain of line {number}")
-            need(p.hmac(self.audit_key, chain)[:16].hex().encode() == end.group(2), "BadAudit", f"seal of line {number}")
-            need(json.loads(line)["sequence"] == number, "BadAudit", f"number of line {number}")
-            chains[number] = chain
+        """The chain through all segments, the seals, and that the log reaches the head that the database knows."""
+        names = [n for n in os.listdir(os.path.dirname(path)) if re.fullmatch(r"audit\.log\.\d{6,}", n)]
+        full = {int(n.rsplit(".", 1)[1]): os.path.join(os.path.dirname(path), n) for n in names}
+        if full and os.path.samefile(full[max(full)], path):
+            del full[max(full)]
+        chain, number, begin, removed, chains = bytes(32), 0, None, None, {}
+        last = min(full, default=1) - 1
+        for segment, file_path in sorted(full.items()) + [(None, path)]:
+            with open(file_path, "rb") as file:
+                lines = file.read().split(b"\n")
+            need(segment is None or lines[-1] == b"", "BadAudit", f"segment {segment} is torn")
+            opens = json.loads(lines[0]).get("opens") if lines[0].startswith(b'{"kmsfsLog":') else None
+            if opens and begin is None and opens["segment"] > 1 and segment in (None, opens["segment"]):
+                last, number, chain = opens["segment"] - 1, opens["afterSequence"], bytes.fromhex(opens["afterChain"])
+            if begin is None:
+                begin, chains[number] = (last, number), chain
+            else:
+                need(opens, "BadAudit", f"segment {last + 1} does not carry the chain on")
+            if opens:
+                after = (opens["segment"] - 1, opens["afterSequence"], opens["afterChain"])
+                need(after == (last, number, chain.hex()), "BadAudit", f"segment {last + 1} follows another one")
+            need(segment in (None, last + 1), "BadAudit", f"segment {last + 1} is missing")
+            last += 1
+            for line in lines[:-1]:
+                end = re.search(rb',"chain":"([0-9a-f]{64})","seal":"([0-9a-f]{32})"\}\Z', line)
+                need(end, "BadAudit", f"line {number + 1}")
+                chain, number = p.sha256(chain + line[: end.start()]), number + 1
+                need(chain.hex().encode() == end.group(1), "BadAudit", f"chain of line {number}")
+                seal = p.hmac(self.audit_key, chain)[:16].hex().encode()
+                need(seal == end.group(2), "BadAudit", f"seal of line {number}")
+                record = json.loads(line)
+                need(record["sequence"] == number, "BadAudit", f"number of line {number}")
+                removed = record.get("removed", removed) if "kmsfsLog" in record else removed
+                chains[number] = chain
+        need(begin[0] == 0 or (removed and removed["segment"] >= begin[0]), "BadAudit", f"segment {begin[0]} is missing")
         head = self.rows["meta"].get("audit", b"")
         known = int.from_bytes(head[:8], "little")
-        need(chains.get(known) == head[8:], "BadAudit", f"the log does not reach line {known}")
+        need(known < begin[1] or chains.get(known) == head[8:], "BadAudit", f"the log does not reach line {known}")
 
     def open(self, arn, blob, context):
         key_id = arn.rsplit("/", 1)[-1]

@@ -4,6 +4,10 @@
 
 #[path = "common/kms.rs"]
 mod bench;
+#[path = "audit/events.rs"]
+mod events;
+#[path = "audit/segments.rs"]
+mod segments;
 
 use std::io::Write;
 use std::path::PathBuf;

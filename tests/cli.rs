@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub)]
 
+#[path = "cli/audit.rs"]
+mod audit;
 #[path = "cli/commands.rs"]
 mod commands;
 #[path = "cli/documents.rs"]

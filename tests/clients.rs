@@ -33,7 +33,8 @@ impl Server {
     fn command(dir: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kmsfs"));
         command.current_dir(dir).args(["serve", "--create", "--kms", "kms", "--keyfile", "key"]);
-        command.args(["--listen", "127.0.0.1:0", "--json"]).stdin(Stdio::null());
+        command.args(["--listen", "127.0.0.1:0", "--events", "events", "--json"]);
+        command.stdin(Stdio::null());
         command
     }
 
@@ -82,6 +83,18 @@ fn clients_of_aws_work_unchanged() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(server.end(), Some(0));
+    // What the clients did was told, and that one of them used a key that is pending deletion.
+    let events = std::fs::read_to_string(server.dir.path().join("events")).unwrap();
+    let events: Vec<Value> =
+        events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let has = |kind: &str, pointer: &str, value: &str| {
+        let mut of_kind = events.iter().filter(|event| event["detail-type"] == kind);
+        of_kind.any(|event| event.pointer(pointer).is_some_and(|found| found == value))
+    };
+    assert!(has("AWS API Call via CloudTrail", "/detail/eventName", "ScheduleKeyDeletion"));
+    assert!(has("KMS CMK Rotation", "/detail/rotation-type", "ON_DEMAND"));
+    let alarm = "key-pending-deletion-used";
+    assert!(has("CloudWatch Alarm State Change", "/detail/alarmName", alarm));
 }
 
 /// Law: what was acknowledged is there after the server was killed.

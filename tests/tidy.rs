@@ -7,20 +7,24 @@ use std::path::{Path, PathBuf};
 const BASE: [&str; 7] = ["clock", "codec", "name", "random", "secret", "sync", "units"];
 
 /// Module and what it may use besides the base and itself. docs/ARCHITECTURE.md, "Who may use whom".
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("crypto", &[]),
     ("fence", &[]),
     ("format", &["crypto"]),
     ("lower", &[]),
     ("kms", &["crypto"]),
     ("wire", &["kms"]),
+    ("events", &["kms"]),
     ("http", &["crypto", "kms", "wire"]),
     ("fs", &["crypto", "format", "lower", "kms"]),
     ("fuse", &["fs", "kms", "lower"]),
     ("control", &["fs", "kms", "wire", "lower"]),
     (
         "cli",
-        &["control", "crypto", "fence", "format", "fs", "fuse", "http", "kms", "lower", "wire"],
+        &[
+            "control", "crypto", "events", "fence", "format", "fs", "fuse", "http", "kms", "lower",
+            "wire",
+        ],
     ),
     ("testing", &["control", "crypto", "format", "fs", "fuse", "http", "kms", "lower", "wire"]),
 ];

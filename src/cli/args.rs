@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
+use crate::cli::audit_args::AuditCommand;
 use crate::cli::values::{parse_duration, parse_rate};
 
 /// Encrypts every file of a directory under its own data key, wrapped by a KMS key that can be
@@ -62,6 +63,13 @@ pub struct UnlockArgs {
     pub audit: Option<PathBuf>,
 }
 
+impl UnlockArgs {
+    /// Whether they say where the passphrase or key file is.
+    pub fn is_given(&self) -> bool {
+        self.passfile.is_some() || self.extpass.is_some() || self.keyfile.is_some()
+    }
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -94,6 +102,9 @@ pub enum Command {
     Kms(KmsArgs),
     /// Serve a key service to clients of AWS KMS
     Serve(ServeArgs),
+    /// Read or check the audit log of a key service
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Write manual pages into a directory
@@ -151,6 +162,9 @@ pub struct MountArgs {
     /// Append log lines to FILE
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
+    /// Limits of the audit log, places for events and alarm rules, from FILE (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// How to unlock.
     #[command(flatten)]
     pub unlock: UnlockArgs,
@@ -340,6 +354,12 @@ pub struct ServeArgs {
     /// Access keys of those who may ask; made on first start [default: DIR/credentials.toml]
     #[arg(long, value_name = "FILE")]
     pub credentials: Option<PathBuf>,
+    /// Append events in EventBridge's envelope to FILE
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
+    /// Limits of the audit log, places for events and alarm rules, from FILE (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Listen where others can reach; signatures protect requests, nothing hides them
     #[arg(long)]
     pub allow_remote: bool,

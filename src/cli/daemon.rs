@@ -76,6 +76,7 @@ fn argv(args: &MountArgs, global: &Global) -> Vec<OsString> {
     let path = |path: &Option<std::path::PathBuf>| path.clone().map(OsString::from);
     option("idle", args.idle.map(|idle| idle.as_secs().to_string().into()));
     option("log", path(&args.log));
+    option("config", path(&args.config));
     option("passfile", path(&args.unlock.passfile));
     option("extpass", args.unlock.extpass.clone().map(OsString::from));
     option("keyfile", path(&args.unlock.keyfile));
@@ -137,6 +138,7 @@ mod tests {
             no_writeback: true,
             no_sandbox: true,
             log: Some("/log".into()),
+            config: Some("/config".into()),
             unlock: UnlockArgs {
                 passfile: Some("-".into()),
                 kms: Some("/k".into()),

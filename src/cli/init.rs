@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use crate::cli::args::{InitArgs, UnlockArgs};
 use crate::cli::print::Printer;
 use crate::cli::target::place_text;
-use crate::cli::unlock::{Before, create_kms_after, has_kms, kms_dir, open_kms_after};
+use crate::cli::unlock::{Before, create_kms_with, has_kms, kms_dir, open_kms_with};
 use crate::clock::SystemClock;
 use crate::control::keys::look;
 use crate::control::report::InitReport;
 use crate::control::{Failure, Kind};
 use crate::format::volume::KmsPlace;
 use crate::fs::{self as core, NewVolume};
-use crate::kms::{AliasName, CreateKey, KeyRef, Kms, KmsError};
+use crate::kms::{AliasName, CreateKey, KeyRef, Kms, KmsError, KmsOptions};
 use crate::random::OsRandom;
 
 /// Runs the command.
@@ -22,7 +22,13 @@ use crate::random::OsRandom;
 /// # Errors
 /// [`Kind::InitNotEmpty`], and what making the key service or the volume answers.
 pub fn run(args: &InitArgs, printer: Printer) -> Result<(), Failure> {
-    let (report, _kms) = make_volume(&args.lower, args.key.as_deref(), &args.unlock, &|| Ok(()))?;
+    let (report, _kms) = make_volume(
+        &args.lower,
+        args.key.as_deref(),
+        &args.unlock,
+        KmsOptions::default(),
+        &|| Ok(()),
+    )?;
     printer.change(&report, text)
 }
 
@@ -48,6 +54,7 @@ pub fn make_volume(
     lower: &Path,
     key: Option<&str>,
     unlock: &UnlockArgs,
+    options: KmsOptions,
     before: Before<'_>,
 ) -> Result<(InitReport, Kms), Failure> {
     let alias_text = key.unwrap_or(AliasName::FILESYSTEM);
@@ -56,7 +63,7 @@ pub fn make_volume(
             .hint("an alias is alias/NAME, with letters, digits, / _ and -")
     })?;
     let (lower, is_made) = empty_dir(lower)?;
-    let made = fill(&lower, &alias, unlock, before);
+    let made = fill(&lower, &alias, unlock, options, before);
     if made.is_err() {
         // A half of a volume would make the next attempt fail: the directory was empty before.
         let _none =
@@ -73,6 +80,7 @@ fn fill(
     lower: &Path,
     alias: &AliasName,
     unlock: &UnlockArgs,
+    options: KmsOptions,
     before: Before<'_>,
 ) -> Result<(InitReport, Kms), Failure> {
     let place = match &unlock.kms {
@@ -82,8 +90,8 @@ fn fill(
     let dir = kms_dir(lower, &place, &UnlockArgs::default());
     let is_new = !has_kms(&dir);
     let kms = match is_new {
-        true => create_kms_after(&dir, unlock, lower, before)?,
-        false => open_kms_after(&dir, unlock, &dir, before)?,
+        true => create_kms_with(&dir, unlock, lower, options, before)?,
+        false => open_kms_with(&dir, unlock, &dir, options, before)?,
     };
     let key_arn = volume_key(&kms, alias, is_new)?;
     let new = NewVolume {

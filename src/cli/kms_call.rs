@@ -145,7 +145,7 @@ impl Call {
 }
 
 /// The mount that is meant if none is named.
-fn only_mount() -> Result<PathBuf, Failure> {
+pub(super) fn only_mount() -> Result<PathBuf, Failure> {
     let mut mounts = list_mounts().into_iter();
     match (mounts.next(), mounts.next()) {
         (Some(mount), None) => Ok(mount.hello.mount_point),

@@ -5,7 +5,11 @@
 //! [`control`](crate::control). Exit codes are decided in [`exit`] alone.
 
 pub mod args;
+mod audit;
+pub mod audit_args;
+mod audit_form;
 mod cat;
+mod config;
 pub mod exit;
 mod fsck;
 mod init;
@@ -28,6 +32,7 @@ mod target;
 mod unlock;
 mod usage;
 mod values;
+mod watch;
 
 #[cfg(feature = "fuse")]
 mod daemon;
@@ -108,6 +113,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         Command::Ls(args) => ls::run(args, printer),
         Command::Kms(call) => kms_call::run(call, &args.global, printer),
         Command::Serve(args) => serve::run(args, printer),
+        Command::Audit(command) => audit::run(command, args.global.json, printer),
         Command::Completions(args) => man::completions(args, printer),
         Command::Man(args) => man::pages(args, printer),
     }

@@ -20,7 +20,8 @@ use crate::cli::notify;
 use crate::cli::print::Printer;
 use crate::cli::sandbox::raise_for_mount;
 use crate::cli::target::{open_volume, probe};
-use crate::cli::unlock::{kms_dir, open_kms_after};
+use crate::cli::unlock::{kms_dir, open_kms_with};
+use crate::cli::watch::Telling;
 use crate::control::report::{MountReport, Report, SandboxReport};
 use crate::control::{Failure, Kind, Reply, make_socket_dir, real_path, socket_dir};
 use crate::format::KmsPlace;
@@ -120,17 +121,20 @@ fn check(settings: &MountWords) -> Result<(), Failure> {
 fn open(settings: &MountWords, global: &Global) -> Result<Opened, Failure> {
     check(settings)?;
     let args = &settings.args;
+    // Its threads stand outside of the fence: they run the commands of the configuration.
+    let (telling, options) = Telling::start(args.config.as_deref(), None)?;
     let create = args.create && is_absent_or_empty(&args.lower);
     let fence = FenceOfMount::new(args)?;
     let (lower, kms) = if create {
         let dir = kms_dir(&args.lower, &KmsPlace::Embedded, &args.unlock);
         let before = || fence.raise(&args.lower, &dir);
-        let (report, kms) = make_volume(&args.lower, None, &args.unlock, &before)?;
+        let (report, kms) = make_volume(&args.lower, None, &args.unlock, options, &before)?;
         (report.lower, kms)
     } else {
         let (lower, summary) = probe(&args.lower)?;
         let dir = kms_dir(&lower, &summary.kms, &args.unlock);
-        let kms = open_kms_after(&dir, &args.unlock, &lower, &|| fence.raise(&lower, &dir))?;
+        let before = || fence.raise(&lower, &dir);
+        let kms = open_kms_with(&dir, &args.unlock, &lower, options, &before)?;
         (lower, kms)
     };
     let (lower, summary) = probe(&lower)?;
@@ -146,6 +150,7 @@ fn open(settings: &MountWords, global: &Global) -> Result<Opened, Failure> {
         created: create,
         sandbox: fence.report.get(),
         mounter: fence.mounter,
+        telling,
     })
 }
 

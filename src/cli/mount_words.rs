@@ -36,6 +36,7 @@ impl MountWords {
         merged.no_sandbox |= words.no_sandbox;
         merged.idle = args.idle.or(words.idle);
         merged.log = args.log.clone().or(words.log);
+        merged.config = args.config.clone().or(words.config);
         let unlock = &mut merged.unlock;
         if unlock.passfile.is_none() && unlock.extpass.is_none() && unlock.keyfile.is_none() {
             unlock.passfile = words.passfile;
@@ -46,7 +47,7 @@ impl MountWords {
         unlock.audit = args.unlock.audit.clone().or(words.audit);
         // The process of the mount lives in /.
         let paths = [&mut merged.lower, &mut merged.mount_point];
-        let optional = [&mut merged.log, &mut unlock.kms, &mut unlock.audit];
+        let optional = [&mut merged.log, &mut merged.config, &mut unlock.kms, &mut unlock.audit];
         for path in paths.into_iter().chain(optional.into_iter().flatten()) {
             *path =
                 std::path::absolute(&*path).map_err(|error| Failure::io(path.display(), &error))?;
@@ -67,6 +68,7 @@ pub(super) struct Words {
     pub(super) no_sandbox: bool,
     pub(super) idle: Option<Duration>,
     pub(super) log: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     pub(super) passfile: Option<PathBuf>,
     pub(super) extpass: Option<String>,
     pub(super) keyfile: Option<PathBuf>,
@@ -135,6 +137,7 @@ fn take_value(words: &mut Words, name: &str, value: &str) -> Result<(), Failure>
         "kms" => words.kms = path(),
         "audit" => words.audit = path(),
         "log" => words.log = path(),
+        "config" => words.config = path(),
         "idle" => {
             let idle = parse_duration(value).map_err(|what| Failure::new(Kind::Usage, what))?;
             words.idle = Some(idle);

@@ -13,6 +13,7 @@ use crate::cli::mount_words::MountWords;
 use crate::cli::notify;
 use crate::cli::target::summary_report;
 use crate::cli::values::unix_secs;
+use crate::cli::watch::Telling;
 use crate::clock::{Clock, SystemClock};
 use crate::control::report::{HelloReport, MountReport, SandboxReport};
 use crate::control::{Failure, Kind, MountSide, Server, Session, socket_dir};
@@ -32,6 +33,8 @@ pub(super) struct Opened {
     pub(super) created: bool,
     pub(super) mounter: Mounter,
     pub(super) sandbox: SandboxReport,
+    /// Ends last: it tells of what the end of the volume does.
+    pub(super) telling: Telling,
 }
 
 /// Mounts, says so, and stays until the mount ends, whoever ends it.
@@ -48,6 +51,7 @@ pub(super) fn run_mounted(
     notify::stopping();
     let ended = opened.volume.shutdown().map_err(Failure::from);
     let flushed = opened.kms.flush_audit().map_err(Failure::from);
+    opened.telling.finish();
     // The first failure is the cause.
     result.and(ended).and(flushed).inspect_err(|failure| tracing::error!("{failure}"))
 }

@@ -11,7 +11,8 @@ use crate::cli::args::ServeArgs;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::print::{Printer, table};
 use crate::cli::sandbox::raise_for_service;
-use crate::cli::unlock::{create_kms_after, has_kms, open_kms_after};
+use crate::cli::unlock::{create_kms_with, has_kms, open_kms_with};
+use crate::cli::watch::Telling;
 use crate::control::report::ServeReport;
 use crate::control::{Failure, Kind};
 use crate::http::{Credentials, Listen, Server, Service};
@@ -30,14 +31,16 @@ const TICK: Duration = Duration::from_secs(1);
 pub fn run(args: &ServeArgs, printer: Printer) -> Result<(), Failure> {
     let listen = parse_listen(&args.listen, args.allow_remote)?;
     let dir = &args.kms;
+    // Its threads stand outside of the fence: they run the commands of the configuration.
+    let (telling, options) = Telling::start(args.config.as_deref(), args.events.as_ref())?;
     let path = args.credentials.clone().unwrap_or_else(|| dir.join("credentials.toml"));
     let fence = || match args.no_sandbox {
         true => Ok(()),
         false => raise_fence(dir, &path, &listen),
     };
     let kms = match has_kms(dir) || !args.create {
-        true => open_kms_after(dir, &args.unlock(), dir, &fence)?,
-        false => create_kms_after(dir, &args.unlock(), dir, &fence)?,
+        true => open_kms_with(dir, &args.unlock(), dir, options, &fence)?,
+        false => create_kms_with(dir, &args.unlock(), dir, options, &fence)?,
     };
     let credentials = match path.exists() {
         true => Credentials::load(&path),
@@ -62,7 +65,9 @@ pub fn run(args: &ServeArgs, printer: Printer) -> Result<(), Failure> {
     printer.data(&report(server.endpoint()), text)?;
     keep(&service, &interrupt);
     server.stop();
-    service.flush_audit().map_err(Failure::from)
+    let flushed = service.flush_audit().map_err(Failure::from);
+    telling.finish();
+    flushed
 }
 
 /// Fences the process in before it has threads; what it will need from outside is there already.

@@ -58,6 +58,11 @@ pub fn secret(args: &UnlockArgs, asking: Asking, subject: &Path) -> Result<Unloc
     Ok(Unlock::Passphrase(passphrase))
 }
 
+/// Whether somebody is there to be asked.
+pub fn can_ask() -> bool {
+    io::stdin().is_terminal()
+}
+
 fn key_file(path: &Path) -> Result<SecretBytes, Failure> {
     let file = File::open(path).map_err(|error| {
         let hint = format!("head -c 32 /dev/urandom > {}   (makes a new one)", path.display());
@@ -92,7 +97,7 @@ fn from_command(command: &str) -> Result<SecretBytes, Failure> {
 }
 
 fn prompt(asking: Asking, subject: &Path) -> Result<SecretBytes, Failure> {
-    if !io::stdin().is_terminal() {
+    if !can_ask() {
         return Err(Failure::new(Kind::WrongUnlock, "no terminal to ask for the passphrase on")
             .hint("--passfile FILE, --passfile - (stdin), --extpass CMD or --keyfile FILE"));
     }
@@ -149,21 +154,22 @@ pub fn kms_dir(lower: &Path, place: &KmsPlace, args: &UnlockArgs) -> PathBuf {
 /// # Errors
 /// [`Kind::WrongUnlock`], [`Kind::ConfigUnreadable`].
 pub fn open_kms(dir: &Path, args: &UnlockArgs, subject: &Path) -> Result<Kms, Failure> {
-    open_kms_after(dir, args, subject, &|| Ok(()))
+    open_kms_with(dir, args, subject, KmsOptions::default(), &|| Ok(()))
 }
 
 /// What is done between the secret and the key service: raising a fence, which would keep the secret
 /// out and must come before the service's threads.
 pub type Before<'a> = &'a dyn Fn() -> Result<(), Failure>;
 
-/// As [`open_kms`], with something to do once the secret is there.
+/// As [`open_kms`], with other options than the usual, and something to do once the secret is there.
 ///
 /// # Errors
 /// As [`open_kms`], and those of `before`.
-pub fn open_kms_after(
+pub fn open_kms_with(
     dir: &Path,
     args: &UnlockArgs,
     subject: &Path,
+    options: KmsOptions,
     before: Before<'_>,
 ) -> Result<Kms, Failure> {
     if !has_kms(dir) {
@@ -173,7 +179,7 @@ pub fn open_kms_after(
     }
     let unlock = secret(args, Asking::Existing, subject)?;
     before()?;
-    let options = KmsOptions { read_only_audit: read_only_audit(args), ..KmsOptions::default() };
+    let options = KmsOptions { read_only_audit: read_only_audit(args), ..options };
     Kms::open(dir, &unlock, options).map_err(|error| open_failure(dir, error))
 }
 
@@ -192,15 +198,16 @@ fn read_only_audit(args: &UnlockArgs) -> ReadOnlyAudit {
 ///
 /// # Errors
 /// [`Kind::ConfigUnwritable`], and those of `before`.
-pub fn create_kms_after(
+pub fn create_kms_with(
     dir: &Path,
     args: &UnlockArgs,
     subject: &Path,
+    options: KmsOptions,
     before: Before<'_>,
 ) -> Result<Kms, Failure> {
     let unlock = secret(args, Asking::New, subject)?;
     before()?;
-    Kms::create(dir, &unlock, Argon2Cost::STANDARD, KmsOptions::default())
+    Kms::create(dir, &unlock, Argon2Cost::STANDARD, options)
         .map_err(|error| open_failure(dir, error))
 }
 

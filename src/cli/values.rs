@@ -2,6 +2,9 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use crate::clock::{Clock, SystemClock};
+use crate::kms::Timestamp;
+
 /// Parses `90`, `90s`, `30m`, `2h`, `7d` or a sum such as `1h30m`.
 ///
 /// # Errors
@@ -46,6 +49,20 @@ pub fn parse_rate(text: &str) -> Result<f64, String> {
     if number.is_finite() && number > 0.0 { Ok(number / per_secs) } else { Err(wrong()) }
 }
 
+/// Parses a point in time: `2026-01-31T23:59:59Z`, the day `2026-01-31`, or a duration before now.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn parse_moment(text: &str) -> Result<Timestamp, String> {
+    let day = || Timestamp::from_iso(&format!("{text}T00:00:00Z"));
+    if let Some(time) = Timestamp::from_iso(text).or_else(day) {
+        return Ok(time);
+    }
+    let wrong = |_| format!("not a time: {text} (such as 2h, 7d, 2026-01-31T23:59:59Z)");
+    let before = parse_duration(text).map_err(wrong)?;
+    Ok(Timestamp::from_system(SystemClock.now().checked_sub(before).unwrap_or(UNIX_EPOCH)))
+}
+
 /// A count with thin groups: `12 481`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -57,6 +74,25 @@ pub fn count(number: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// Parses `65536`, `64KiB`, `64MiB` or `1GiB`: bytes.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("not a size: {text} (such as 65536, 64KiB, 64MiB)");
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit_len: u64 = match unit {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(unit_len).ok_or_else(wrong)
 }
 
 /// A size in bytes with a binary unit: `12.3 MiB`.
@@ -120,12 +156,29 @@ mod tests {
     }
 
     #[test]
+    fn moments_parse() {
+        assert_eq!(parse_moment("1970-01-02"), Ok(Timestamp(86_400_000)));
+        assert_eq!(parse_moment("1970-01-01T00:00:01Z"), Ok(Timestamp(1000)));
+        assert!(parse_moment("1h").unwrap() < parse_moment("1m").unwrap());
+        assert!(parse_moment("yesterday").is_err());
+    }
+
+    #[test]
     fn rates_parse() {
         assert_eq!(parse_rate("500/s"), Ok(500.0));
         assert_eq!(parse_rate("500"), Ok(500.0));
         assert_eq!(parse_rate("30/m"), Ok(0.5));
         for bad in ["", "0", "-1/s", "x/s", "5/y", "inf"] {
             assert!(parse_rate(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_parse() {
+        assert_eq!(parse_size("64MiB"), Ok(64 << 20));
+        assert_eq!(parse_size("7"), Ok(7));
+        for bad in ["", "MiB", "1 MiB", "1MB", "-1", "99999999999GiB"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
         }
     }
 

@@ -5,6 +5,7 @@
 //! is a report of [`report`]; text and JSON come from the same struct. Exit codes are not decided
 //! here but in `cli/exit.rs`.
 
+mod audit;
 mod client;
 mod failure;
 pub(crate) mod keys;
@@ -15,6 +16,7 @@ mod server;
 mod session;
 mod walks;
 
+pub use audit::verify_log;
 #[cfg(feature = "fuse")]
 pub(crate) use client::real_path;
 pub use client::{Client, Mount, list_mounts};

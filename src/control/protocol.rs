@@ -88,6 +88,11 @@ pub enum Verb {
         /// Goes ahead although files need the key; the reason.
         force_data_loss: Option<String>,
     },
+    /// Writes what of the audit log is held back, and tells where the log lies.
+    Audit {
+        /// Checks it as well.
+        verify: bool,
+    },
     /// Unmounts and ends.
     Shutdown {
         /// Detaches now and ends once nothing uses the mount any more.

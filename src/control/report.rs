@@ -34,6 +34,8 @@ macro_rules! reports {
 }
 
 reports! {
+    AuditQueryReport = "kmsfs.audit-query/1",
+    AuditVerifyReport = "kmsfs.audit-verify/1",
     FileReport = "kmsfs.file/1",
     FsckReport = "kmsfs.fsck/1",
     InitReport = "kmsfs.init/1",
@@ -48,6 +50,40 @@ reports! {
     StatusReport = "kmsfs.status/1",
     UmountReport = "kmsfs.umount/1",
     UsageReport = "kmsfs.usage/1",
+}
+
+/// `kmsfs audit query`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AuditQueryReport {
+    /// The log.
+    pub log: PathBuf,
+    /// Records that fit, oldest first, as they stand in the log.
+    pub records: Vec<Value>,
+    /// Older ones fit as well.
+    pub more: bool,
+}
+
+/// `kmsfs audit verify`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AuditVerifyReport {
+    /// The log.
+    pub log: PathBuf,
+    /// Why it does not hold; none if it does.
+    pub finding: Option<String>,
+    /// Whole lines.
+    pub lines: u64,
+    /// Files that they lie in.
+    pub segments: u64,
+    /// Number of the first line; more than 1 if older segments were removed on purpose.
+    pub first_sequence: u64,
+    /// Number of the last line.
+    pub last_sequence: u64,
+    /// Bytes of a last line that a crash has cut.
+    pub torn_bytes: u64,
+    /// The seals were checked, which takes the key.
+    pub sealed: bool,
 }
 
 /// Who answers at a control socket.

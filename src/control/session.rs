@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::control::audit::audit_report;
 use crate::control::keys::look;
 use crate::control::report::{FileReport, HelloReport, MountPart, PolicyReport, Report};
 use crate::control::report::{RewrapStatusReport, StatusReport};
@@ -82,6 +83,7 @@ impl Session {
                 let force = force_data_loss.as_deref();
                 self.kms_operation(operation, input, force, progress)?
             }
+            Verb::Audit { verify } => audit_report(&self.kms, *verify)?.to_value(),
             Verb::Shutdown { lazy } => {
                 self.mount_side()?.shutdown(*lazy)?;
                 Value::Object(Map::new())

@@ -25,7 +25,7 @@ use fuser::{
 
 use crate::fs::{Attr, FsError, NodeId, SetAttr, Volume};
 use crate::fuse::convert::{
-    allocate_how, bare_attr, caller, entry_attr, file_attr, file_type, loses_set_id, node,
+    allocate_how, asking, bare_attr, caller, entry_attr, file_attr, file_type, loses_set_id, node,
     permission_bits, plain_name, rename_how, seek_to, set_time, sync_scope, visible_xattrs,
     write_how, xattr_how,
 };
@@ -217,6 +217,7 @@ impl Filesystem for Adapter {
             mtime: mtime.map(set_time),
             kill_privileges: size.is_some() && loses_set_id(req),
         };
+        let _asking = asking(req);
         // Nothing but a ctime is left out: the lower filesystem keeps its own.
         let done = self.guarded(Op::SetAttr, |v| {
             if set == SetAttr::default() { v.attr(node(ino)) } else { v.set_attr(node(ino), &set) }
@@ -320,7 +321,7 @@ impl Filesystem for Adapter {
 
     fn read(
         &self,
-        _: &Request,
+        req: &Request,
         ino: INodeNo,
         _: FileHandle,
         at: u64,
@@ -330,6 +331,7 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let _asking = asking(req);
         PLAIN.with_borrow_mut(|plain| {
             match self.guarded(Op::Read, |v| v.read(node(ino), at, len, plain)) {
                 Ok(got) => reply.data(plain.get(..got).unwrap_or_default()),
@@ -340,7 +342,7 @@ impl Filesystem for Adapter {
 
     fn write(
         &self,
-        _: &Request,
+        req: &Request,
         ino: INodeNo,
         _: FileHandle,
         at: u64,
@@ -350,6 +352,7 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        let _asking = asking(req);
         let done = self.guarded(Op::Write, |v| {
             let len = v.write(node(ino), at, data, write_how(flags))?;
             Ok(u64::try_from(len).unwrap_or(u64::MAX))
@@ -587,6 +590,7 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
+        let _asking = asking(req);
         let done = self.guarded(Op::Allocate, |v| {
             v.allocate(node(ino), at, len, allocate_how(mode)?)?;
             if loses_set_id(req) { v.clear_set_id(node(ino)) } else { Ok(()) }
@@ -635,6 +639,7 @@ impl Filesystem for Adapter {
     ) {
         // The reply counts in 32 bits.
         let len = len.min(u64::from(u32::MAX));
+        let _asking = asking(req);
         let done = self.guarded(Op::CopyRange, |v| {
             let copied = v.copy_range(node(from), at, node(to), to_at, len)?;
             if loses_set_id(req) {

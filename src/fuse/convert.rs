@@ -9,6 +9,7 @@ use crate::fs::{
     AllocateHow, Attr, Caller, DirEntry, FsError, NodeId, RenameHow, SeekTo, SetTime, WriteHow,
     XattrHow,
 };
+use crate::kms::{Asking, Process};
 use crate::lower::{LowerTime, NodeKind, SyncScope};
 use crate::name::{NameError, PlainName};
 
@@ -21,6 +22,11 @@ const PERMISSION_BITS: u32 = 0o7777;
 /// The volume's number of the kernel's node.
 pub(crate) fn node(ino: INodeNo) -> NodeId {
     NodeId(ino.0)
+}
+
+/// The key service's audit records tell for which process this thread asks.
+pub(crate) fn asking(request: &Request) -> Asking {
+    Process { pid: request.pid(), uid: request.uid() }.asking()
 }
 
 /// Who sent the request.

@@ -21,10 +21,9 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 
-use crate::codec::hex;
 use crate::http::service::{Answer, Service};
 use crate::http::sigv4::SignedRequest;
-use crate::random::{OsRandom, random_array};
+use crate::random::{OsRandom, uuid};
 
 /// Longest body, in bytes. The longest of AWS' fields is a policy of 128 KiB.
 const BODY_LEN_MAX: usize = 1 << 20;
@@ -79,14 +78,17 @@ impl Listener {
         }
     }
 
-    async fn accept(&self) -> io::Result<Box<dyn Connection>> {
+    /// The next connection, and where it comes from.
+    async fn accept(&self) -> io::Result<(Box<dyn Connection>, String)> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, peer) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok(Box::new(stream))
+                Ok((Box::new(stream), peer.ip().to_string()))
             }
-            Self::Unix(listener, _) => Ok(Box::new(listener.accept().await?.0)),
+            Self::Unix(listener, _) => {
+                Ok((Box::new(listener.accept().await?.0), "localhost".to_owned()))
+            }
         }
     }
 }
@@ -139,8 +141,8 @@ async fn serve(service: Arc<Service>, listener: Listener, mut stopped: watch::Re
             accepted = listener.accept() => accepted,
             _ = stopped.changed() => break,
         };
-        let stream = match accepted {
-            Ok(stream) => stream,
+        let (stream, source) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Too many open files, or a client that is gone: others are still served.
                 tracing::warn!("accept: {error}");
@@ -148,8 +150,9 @@ async fn serve(service: Arc<Service>, listener: Listener, mut stopped: watch::Re
                 continue;
             }
         };
-        let service = Arc::clone(&service);
-        let handler = service_fn(move |request| answer(Arc::clone(&service), request));
+        let (service, source) = (Arc::clone(&service), Arc::<str>::from(source));
+        let handler =
+            service_fn(move |request| answer(Arc::clone(&service), Arc::clone(&source), request));
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), handler));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -164,6 +167,7 @@ async fn serve(service: Arc<Service>, listener: Listener, mut stopped: watch::Re
 
 async fn answer(
     service: Arc<Service>,
+    source: Arc<str>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
@@ -184,7 +188,7 @@ async fn answer(
             headers: &headers,
             body: &body,
         };
-        service.answer(&request)
+        service.answer(&request, &source)
     };
     // Operations wait for the disk and for RSA: never on a thread that serves connections.
     let answered = tokio::task::spawn_blocking(work).await;
@@ -213,18 +217,8 @@ fn response(answer: &Answer) -> Response<Full<Bytes>> {
         StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let json = HeaderValue::from_static("application/x-amz-json-1.1");
     response.headers_mut().insert(CONTENT_TYPE, json);
-    if let Ok(id) = HeaderValue::from_str(&request_id()) {
+    if let Ok(id) = HeaderValue::from_str(&uuid(&OsRandom)) {
         response.headers_mut().insert(HeaderName::from_static("x-amzn-requestid"), id);
     }
     response
-}
-
-/// A version 4 UUID.
-fn request_id() -> String {
-    let mut bytes = random_array::<16>(&OsRandom);
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let digits = hex(&bytes);
-    let part = |from, to| digits.get(from..to).unwrap_or_default();
-    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
 }

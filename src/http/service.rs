@@ -4,13 +4,18 @@ use serde_json::{Value, json};
 
 use crate::http::credentials::Credentials;
 use crate::http::sigv4::{self, Caller, NotSigned, SignedRequest};
-use crate::kms::{KmsError, Regions};
+use crate::kms::{Client, KmsError, Regions};
 use crate::wire;
 
 /// In front of an operation's name in `X-Amz-Target`.
 const TARGET_PREFIX: &str = "TrentService.";
+/// The same for CloudTrail, which is asked for audit records; older clients write it in full.
+const TRAIL_PREFIX: &str = "CloudTrail_20131101.";
+/// Characters of a client's name for itself that are recorded. As CloudTrail has it.
+const USER_AGENT_LEN_MAX: usize = 1024;
 /// The services that a credential scope may name.
-const SERVICES: &[&str] = &["kms"];
+const KMS_SERVICE: &[&str] = &["kms"];
+const TRAIL_SERVICE: &[&str] = &["cloudtrail"];
 
 /// The key management service as HTTP clients see it.
 #[derive(Debug)]
@@ -40,20 +45,17 @@ impl Service {
     }
 
     /// Answers a request. Blocks for as long as the operation takes.
-    pub fn answer(&self, request: &SignedRequest<'_>) -> Answer {
+    pub fn answer(&self, request: &SignedRequest<'_>, source: &str) -> Answer {
         let now = self.regions.home().time();
         if request.path != "/" || request.method != "POST" || !request.query.is_empty() {
             return refused(404, "UnknownOperationException", "POST / is all there is.");
         }
-        let caller = match sigv4::verify(request, &self.credentials, SERVICES, now) {
+        let target = header(request, "x-amz-target");
+        let trail = target.split_once(TRAIL_PREFIX).map(|(_, operation)| operation);
+        let services = if trail.is_some() { TRAIL_SERVICE } else { KMS_SERVICE };
+        let caller = match sigv4::verify(request, &self.credentials, services, now) {
             Ok(caller) => caller,
             Err(NotSigned { exception, message }) => return refused(400, exception, &message),
-        };
-        let target =
-            request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("x-amz-target"));
-        let operation = target.and_then(|(_, value)| value.strip_prefix(TARGET_PREFIX));
-        let Some(operation) = operation else {
-            return refused(400, "UnknownOperationException", "");
         };
         let input = match request.body {
             [] => json!({}),
@@ -62,23 +64,28 @@ impl Service {
                 Err(_) => return refused(400, "SerializationException", "The body is no JSON."),
             },
         };
-        match self.call(&caller, operation, &input) {
-            Ok(body) => Answer { status: 200, body },
-            Err(error) => Answer { status: status(&error), body: wire::error_body(&error) },
-        }
-    }
-
-    fn call(&self, caller: &Caller<'_>, operation: &str, input: &Value) -> Result<Value, KmsError> {
         let principal = &caller.credential.principal;
-        let kms = match wire::other_account(operation, input, principal.account()) {
-            Some(account) => self.regions.find(account, &caller.region),
-            None => None,
+        let operation = target.strip_prefix(TARGET_PREFIX);
+        let other = operation
+            .and_then(|operation| wire::other_account(operation, &input, principal.account()))
+            .and_then(|account| self.regions.find(account, &caller.region));
+        let kms = match other {
+            Some(kms) => Ok(kms),
+            None => self.regions.kms(principal.account(), &caller.region),
         };
         let kms = match kms {
-            Some(kms) => kms,
-            None => self.regions.kms(principal.account(), &caller.region)?,
+            Ok(kms) => kms.from_client(client(&caller, request, source)),
+            Err(error) => return failed(&error),
         };
-        wire::call(&kms, principal, operation, input)
+        match (operation, trail) {
+            (Some(operation), _) => wire::call(&kms, principal, operation, &input)
+                .map_or_else(|error| failed(&error), |body| Answer { status: 200, body }),
+            (None, Some("LookupEvents")) => match wire::lookup_events(&kms, &input) {
+                Ok(body) => Answer { status: 200, body },
+                Err(error) => refused(400, error.exception, &error.message),
+            },
+            (None, _) => refused(400, "UnknownOperationException", ""),
+        }
     }
 
     /// Carries out what is due in all Regions.
@@ -98,6 +105,24 @@ impl Service {
         let all = self.regions.opened();
         all.iter().map(crate::kms::Kms::flush_audit).fold(Ok(()), Result::and)
     }
+}
+
+/// What audit records tell of a client.
+fn client(caller: &Caller<'_>, request: &SignedRequest<'_>, source: &str) -> Client {
+    Client {
+        access_key_id: caller.credential.access_key_id.clone(),
+        source: source.to_owned(),
+        user_agent: header(request, "user-agent").chars().take(USER_AGENT_LEN_MAX).collect(),
+    }
+}
+
+fn header<'a>(request: &SignedRequest<'a>, name: &str) -> &'a str {
+    let found = request.headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name));
+    found.map_or("", |(_, value)| value.as_str())
+}
+
+fn failed(error: &KmsError) -> Answer {
+    Answer { status: status(error), body: wire::error_body(error) }
 }
 
 fn refused(status: u16, exception: &str, message: &str) -> Answer {

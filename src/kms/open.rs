@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::codec::hex;
-use crate::kms::audit::AuditHead;
+use crate::kms::audit::{AuditHead, AuditLimits, Watch};
 use crate::kms::db::{DbError, RowId, Rows, SqliteDb, Table};
 use crate::kms::root::{RootKey, RootKeys};
 use crate::kms::rows::{META_ACCOUNT, META_AUDIT, META_DATABASE, META_REGION, ring_mac};
@@ -39,6 +39,10 @@ pub struct KmsOptions {
     pub deletion_confirm: Duration,
     /// Where uses are recorded if the KMS' own directory lies on a read-only medium.
     pub read_only_audit: ReadOnlyAudit,
+    /// When a segment of the audit log ends, and how many are kept.
+    pub audit: AuditLimits,
+    /// Who is told of audit records once they are written.
+    pub watch: Option<Arc<dyn Watch>>,
 }
 
 /// The audit log of a KMS on a read-only medium. No key is used without a record.
@@ -62,6 +66,8 @@ impl Default for KmsOptions {
             random: Arc::new(OsRandom),
             deletion_confirm: Duration::from_secs(60),
             read_only_audit: ReadOnlyAudit::Refuse,
+            audit: AuditLimits::default(),
+            watch: None,
         }
     }
 }

@@ -21,8 +21,8 @@ use crate::kms::slot::open_slots;
 use crate::kms::store::RowKey;
 use crate::kms::view::{Draft, View};
 use crate::kms::{
-    Argon2Cost, KeyRef, KeyService, KmsError, KmsOptions, Op, OpenError, Principal, Regions,
-    Timestamp, Unlock,
+    Argon2Cost, Client, KeyRef, KeyService, KmsError, KmsOptions, Op, OpenError, Principal,
+    Process, Regions, Timestamp, Unlock,
 };
 use crate::sync::{Mutex, Rank, RwLock};
 
@@ -31,6 +31,8 @@ use crate::sync::{Mutex, Rank, RwLock};
 pub struct Kms {
     pub(crate) core: Arc<Core>,
     principal: Arc<Principal>,
+    /// For which client on the wire.
+    client: Option<Arc<Client>>,
 }
 
 /// What all handles share.
@@ -145,6 +147,9 @@ impl Kms {
             key: Arc::clone(&keys.audit),
             random: Arc::clone(&options.random),
             expected,
+            limits: options.audit,
+            clock: Arc::clone(&options.clock),
+            watch: options.watch.clone(),
         })?;
         let account = ring.account.clone();
         let Snapshot { revision, rows, .. } = snapshot;
@@ -164,7 +169,7 @@ impl Kms {
             filesystem: Arc::new(Principal::service(Principal::FILESYSTEM, &account)),
             itself: Arc::new(Principal::service(Principal::KMS, &account)),
         };
-        Ok(Self { core: Arc::new(core), principal: root })
+        Ok(Self { core: Arc::new(core), principal: root, client: None })
     }
 
     /// Lets it find the other Regions of its installation.
@@ -212,7 +217,7 @@ impl Kms {
 
     /// The same service, asked by another principal.
     pub fn caller(&self, principal: Principal) -> Self {
-        Self { core: Arc::clone(&self.core), principal: Arc::new(principal) }
+        Self { principal: Arc::new(principal), ..self.clone() }
     }
 
     /// The account root: the owner of the key database.
@@ -227,17 +232,28 @@ impl Kms {
 
     /// The same service, asked by the account root.
     pub fn as_root(&self) -> Self {
-        Self { core: Arc::clone(&self.core), principal: Arc::clone(&self.core.root) }
+        self.own(&self.core.root)
     }
 
     /// The same service, asked by the filesystem.
     pub(crate) fn as_filesystem(&self) -> Self {
-        Self { core: Arc::clone(&self.core), principal: Arc::clone(&self.core.filesystem) }
+        self.own(&self.core.filesystem)
     }
 
     /// The same service, acting by itself.
     pub(crate) fn as_itself(&self) -> Self {
-        Self { core: Arc::clone(&self.core), principal: Arc::clone(&self.core.itself) }
+        self.own(&self.core.itself)
+    }
+
+    fn own(&self, principal: &Arc<Principal>) -> Self {
+        let (core, principal) = (Arc::clone(&self.core), Arc::clone(principal));
+        Self { core, principal, client: None }
+    }
+
+    /// The same service, asked for a client on the wire: audit records tell which.
+    #[must_use]
+    pub fn from_client(&self, client: Client) -> Self {
+        Self { client: Some(Arc::new(client)), ..self.clone() }
     }
 
     /// Who asks.
@@ -282,6 +298,11 @@ impl Kms {
     /// [`KmsError::Internal`] if the audit log cannot be written.
     pub fn flush_audit(&self) -> Result<(), KmsError> {
         self.core.audit.flush().map(|_| ())
+    }
+
+    /// Where the audit log lies.
+    pub fn audit_log(&self) -> &Path {
+        self.core.audit.path()
     }
 
     /// What [`crate::kms::audit::verify`] needs to find a log that someone without the root key has
@@ -341,8 +362,16 @@ impl Kms {
         let Draft { ring, now, touched, .. } = draft;
         let principal = Arc::clone(&self.principal);
         let error = outcome.as_ref().err().cloned();
-        let mut record =
-            Record { time: now, op, principal, params: Params::Json(params), keys: touched, error };
+        let mut record = Record {
+            time: now,
+            op,
+            principal,
+            params: Params::Json(params),
+            keys: touched,
+            error,
+            client: self.client.clone(),
+            process: Process::current(),
+        };
         let mut change = difference(&before, &ring, &core.keys, &*core.options.random);
         if outcome.is_err() || change.is_empty() {
             store.db.rollback();
@@ -422,6 +451,8 @@ impl Kms {
             params,
             keys: touched,
             error,
+            client: self.client.clone(),
+            process: Process::current(),
         })?;
         outcome
     }

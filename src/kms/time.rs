@@ -38,6 +38,38 @@ impl Timestamp {
         let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
         format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
+
+    /// What [`Self::to_iso`] wrote: whole seconds, in UTC.
+    pub fn from_iso(text: &str) -> Option<Self> {
+        let digits = |from: usize, to: usize| {
+            let digits = text.get(from..to)?;
+            let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+            digits.parse::<u64>().ok().filter(|_| is_number)
+        };
+        let marks = [(4, "-"), (7, "-"), (10, "T"), (13, ":"), (16, ":"), (19, "Z")];
+        if text.len() != 20 || marks.iter().any(|(at, mark)| text.get(*at..at + 1) != Some(*mark)) {
+            return None;
+        }
+        let (year, month, day) = (digits(0, 4)?, digits(5, 7)?, digits(8, 10)?);
+        let (hour, minute, second) = (digits(11, 13)?, digits(14, 16)?, digits(17, 19)?);
+        if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+            return None;
+        }
+        if hour > 23 || minute > 59 || second > 59 {
+            return None;
+        }
+        let of_day = hour * 3600 + minute * 60 + second;
+        Some(Self((day_number(year, month, day) * 86_400 + of_day) * 1000))
+    }
+}
+
+/// The inverse of [`civil`]; a day behind the end of its month counts on.
+fn day_number(year: u64, month: u64, day: u64) -> u64 {
+    let march_year = if month <= 2 { year - 1 } else { year };
+    let (era, of_era) = (march_year / 400, march_year % 400);
+    let march_month = if month > 2 { month - 3 } else { month + 9 };
+    let of_year = (153 * march_month + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
 /// Year, month and day of a day counted from 1970-01-01 (Gregorian; Fliegel and Van Flandern's
@@ -69,6 +101,10 @@ mod tests {
             (4_107_542_400, "2100-03-01T00:00:00Z"),
         ] {
             assert_eq!(Timestamp(secs * 1000 + 999).to_iso(), text);
+            assert_eq!(Timestamp::from_iso(text), Some(Timestamp(secs * 1000)));
+        }
+        for no_time in ["", "2024-02-29", "2024-13-01T00:00:00Z", "2024-01-01T00:00:60Z", "now"] {
+            assert_eq!(Timestamp::from_iso(no_time), None, "{no_time}");
         }
     }
 }

@@ -10,11 +10,13 @@ mod input;
 mod keys;
 mod output;
 mod rotation;
+mod trail;
 
 use serde_json::{Value, json};
 
 use crate::kms::{Kms, KmsError, Op, OpKind, Principal};
 use crate::wire::input::{Input, InputError};
+pub use crate::wire::trail::{TrailError, lookup_events};
 
 /// Carries out an operation for a principal.
 ///

@@ -64,6 +64,8 @@ fn every_report_has_its_fields_in_a_table() {
             assert!(table.contains(&format!("`{field}`")), "{}: {field}", R::SCHEMA);
         }
     }
+    check::<report::AuditQueryReport>();
+    check::<report::AuditVerifyReport>();
     check::<report::FileReport>();
     check::<report::FsckReport>();
     check::<report::InitReport>();

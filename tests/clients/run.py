@@ -192,6 +192,45 @@ def raise_unknown():
                        "ResponseMetadata": {"RequestId": "-"}}, "Nonsense")
 
 
+def cloudtrail_tells_what_was_done():
+    kms, trail = client(), boto3.client("cloudtrail", endpoint_url=ENDPOINT, config=Config(retries={"max_attempts": 0}))
+    key = kms.create_key(Description="audited")["KeyMetadata"]
+    for _ in range(3):
+        kms.generate_data_key(KeyId=key["KeyId"], KeySpec="AES_256", EncryptionContext={"purpose": "audit"})
+    kms.disable_key(KeyId=key["KeyId"])
+    refused("DisabledException", kms.encrypt, KeyId=key["KeyId"], Plaintext=b"not in the log")
+
+    def find(name, value, **more):
+        attribute = {"AttributeKey": name, "AttributeValue": value}
+        pages = trail.get_paginator("lookup_events").paginate(LookupAttributes=[attribute], **more)
+        return [event for page in pages for event in page["Events"]]
+
+    found = find("ResourceName", key["Arn"], PaginationConfig={"PageSize": 2})
+    names = [event["EventName"] for event in found]
+    assert names == ["Encrypt", "DisableKey"] + ["GenerateDataKey"] * 3 + ["CreateKey"], names
+    record = json.loads(found[0]["CloudTrailEvent"])
+    assert record["errorCode"] == "DisabledException" and "sourceIPAddress" in record, record
+    access_key = boto3.Session().get_credentials().access_key
+    assert record["userIdentity"]["accessKeyId"] == access_key == found[0]["AccessKeyId"]
+    assert "Boto3" in record["userAgent"] and record["sourceIPAddress"] == "127.0.0.1"
+    assert found[0]["Resources"] == [{"ResourceType": "AWS::KMS::Key", "ResourceName": key["Arn"]}]
+    assert found[1]["ReadOnly"] == "false" and found[1]["Username"] == "root"
+    now = datetime.datetime.now(datetime.timezone.utc)
+    assert abs((found[0]["EventTime"] - now).total_seconds()) < 60
+    assert find("EventId", found[2]["EventId"]) == [found[2]]
+    assert {event["EventName"] for event in find("ReadOnly", "false")} >= {"CreateKey", "DisableKey"}
+    assert all(event["AccessKeyId"] == access_key for event in find("AccessKeyId", access_key))
+    assert find("Username", "nobody") == [] == find("EventName", "Encrypt", EndTime=now - datetime.timedelta(hours=1))
+    hour = datetime.timedelta(hours=1)
+    assert len(find("ResourceName", key["Arn"], StartTime=now - hour, EndTime=now + hour)) == len(names)
+    assert len(trail.lookup_events(MaxResults=1)["Events"]) == 1
+    refused("InvalidMaxResultsException", trail.lookup_events, MaxResults=50 + 1)
+    refused("InvalidNextTokenException", trail.lookup_events, NextToken="x")
+    refused("InvalidTimeRangeException", trail.lookup_events, StartTime=now, EndTime=now - hour)
+    here = boto3.client("cloudtrail", endpoint_url=ENDPOINT, region_name="eu-north-1")
+    assert here.lookup_events()["Events"] == []
+
+
 def run(*words, **more):
     return subprocess.run([str(word) for word in words], check=True, capture_output=True, text=True, **more).stdout
 
@@ -257,7 +296,7 @@ def encryption_cli_seals_a_tree():
 
 if __name__ == "__main__":
     for test in (boto3_uses_symmetric_keys, boto3_uses_asymmetric_keys, regions_are_apart, keys_serve_another_region,
-                 only_signed_requests_are_let_in, aws_cli_manages_keys, encryption_sdk_seals_and_opens,
-                 encryption_cli_seals_a_tree):
+                 only_signed_requests_are_let_in, cloudtrail_tells_what_was_done, aws_cli_manages_keys,
+                 encryption_sdk_seals_and_opens, encryption_cli_seals_a_tree):
         print(test.__name__, flush=True)
         test()

@@ -1,7 +1,7 @@
 //! Patterns of policies: `*` for any characters, `?` for one.
 
 /// Whether a text is of a pattern. Takes at most pattern times text steps.
-pub(super) fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t) = (0, 0);
     // Where the last star stands, and how much of the text it has taken so far.

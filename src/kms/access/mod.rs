@@ -6,7 +6,7 @@
 mod condition;
 mod decide;
 mod document;
-mod glob;
+pub(crate) mod glob;
 mod grant;
 mod grant_ops;
 mod policy_ops;

@@ -6,8 +6,12 @@ use std::cell::RefCell;
 use crate::kms::EncryptionContext;
 use crate::kms::audit::record::{Params, Record, UseParams};
 use crate::kms::principal::{Principal, PrincipalKind};
-use crate::kms::state::OpKind;
+use crate::kms::spec::RotationType;
+use crate::kms::state::{Op, OpKind};
 use crate::kms::time::Timestamp;
+
+/// Key of the encryption context under which the filesystem names a file.
+const FILE_KEY: &str = "kmsfs:file";
 
 /// What all records of a log have in common.
 #[derive(Clone, Debug)]
@@ -22,13 +26,14 @@ pub(crate) struct Place {
 /// request and event.
 pub(crate) fn push_record(out: &mut Vec<u8>, record: &Record, place: &Place, ids: &[u8; 32]) {
     raw(out, "{\"eventVersion\":\"1.11\",\"userIdentity\":");
-    push_identity(out, &record.principal);
+    push_identity(out, record);
     raw(out, ",\"eventTime\":");
     push_time(out, record.time);
     raw(out, ",\"eventSource\":\"kms.amazonaws.com\",\"eventName\":");
-    string(out, record.op.name());
+    string(out, event_name(record));
     raw(out, ",\"awsRegion\":");
     string(out, &place.region);
+    push_source(out, record);
     if let Some(error) = &record.error {
         raw(out, ",\"errorCode\":");
         string(out, error.exception());
@@ -37,11 +42,13 @@ pub(crate) fn push_record(out: &mut Vec<u8>, record: &Record, place: &Place, ids
     }
     raw(out, ",\"requestParameters\":");
     match &record.params {
-        Params::Json(map) if map.is_empty() => raw(out, "null"),
+        Params::Json(map) if map.is_empty() || is_own_act(record) => raw(out, "null"),
         Params::Json(map) => raw(out, &serde_json::to_string(map).unwrap_or_default()),
         Params::Use(params) => push_use(out, params),
     }
-    raw(out, ",\"responseElements\":null,\"requestID\":");
+    raw(out, ",\"responseElements\":null");
+    push_asker(out, record);
+    raw(out, ",\"requestID\":");
     let (request, event) = ids.split_at(16);
     push_uuid(out, request);
     raw(out, ",\"eventID\":");
@@ -50,7 +57,8 @@ pub(crate) fn push_record(out: &mut Vec<u8>, record: &Record, place: &Place, ids
     raw(out, if record.op.kind() == OpKind::Change { "false" } else { "true" });
     push_resources(out, record, place);
     raw(out, ",\"eventType\":");
-    string(out, if record.op.is_own_act() { "AwsServiceEvent" } else { "AwsApiCall" });
+    string(out, if is_own_act(record) { "AwsServiceEvent" } else { "AwsApiCall" });
+    push_service_details(out, record);
     raw(out, ",\"managementEvent\":true,\"recipientAccountId\":");
     string(out, &place.account);
     raw(out, ",\"eventCategory\":\"Management\"");
@@ -97,7 +105,65 @@ pub(super) fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-fn push_identity(out: &mut Vec<u8>, principal: &Principal) {
+/// Whether the service acts by itself: what CloudTrail calls a service event.
+fn is_own_act(record: &Record) -> bool {
+    record.op.is_own_act() || record.principal.name() == Principal::KMS
+}
+
+/// `eventName`. The end of imported material has a name of its own.
+fn event_name(record: &Record) -> &'static str {
+    match record.op {
+        Op::DeleteImportedKeyMaterial if is_own_act(record) => "DeleteExpiredKeyMaterial",
+        op => op.name(),
+    }
+}
+
+/// `sourceIPAddress` and `userAgent`. Services are their own source.
+fn push_source(out: &mut Vec<u8>, record: &Record) {
+    raw(out, ",\"sourceIPAddress\":");
+    match &record.client {
+        Some(client) => {
+            string(out, &client.source);
+            raw(out, ",\"userAgent\":");
+            string(out, &client.user_agent);
+        }
+        None if record.principal.kind() == PrincipalKind::Service => {
+            string(out, record.principal.name());
+        }
+        None => string(out, "localhost"),
+    }
+}
+
+/// `additionalEventData`: the file that the filesystem asks for, and the process that asked it.
+fn push_asker(out: &mut Vec<u8>, record: &Record) {
+    let Some(process) = record.process else { return };
+    raw(out, ",\"additionalEventData\":{");
+    if let Params::Use(params) = &record.params
+        && let Some(file) = params.context.find(FILE_KEY)
+    {
+        raw(out, "\"fileId\":");
+        string(out, file);
+        raw(out, ",");
+    }
+    raw(out, &format!("\"pid\":{},\"uid\":{}}}", process.pid, process.uid));
+}
+
+/// `serviceEventDetails`: what the service acted on.
+fn push_service_details(out: &mut Vec<u8>, record: &Record) {
+    let Params::Json(map) = &record.params else { return };
+    if !is_own_act(record) {
+        return;
+    }
+    let mut details = map.clone();
+    if record.op == Op::RotateKey {
+        details.insert("rotationType".to_owned(), RotationType::Automatic.as_str().into());
+    }
+    raw(out, ",\"serviceEventDetails\":");
+    raw(out, &serde_json::to_string(&details).unwrap_or_default());
+}
+
+fn push_identity(out: &mut Vec<u8>, record: &Record) {
+    let principal = &record.principal;
     let kind = match principal.kind() {
         PrincipalKind::Root => "Root",
         PrincipalKind::User => "IAMUser",
@@ -117,6 +183,16 @@ fn push_identity(out: &mut Vec<u8>, principal: &Principal) {
     }
     raw(out, ",\"accountId\":");
     string(out, principal.account());
+    if let Some(client) = &record.client {
+        raw(out, ",\"accessKeyId\":");
+        string(out, &client.access_key_id);
+    }
+    if principal.kind() == PrincipalKind::User
+        && let Some(name) = principal.name().rsplit('/').next()
+    {
+        raw(out, ",\"userName\":");
+        string(out, name);
+    }
     raw(out, "}");
 }
 
@@ -214,8 +290,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::kms::KmsError;
-    use crate::kms::state::Op;
+    use crate::kms::{Client, KmsError, Process};
 
     fn json(record: &Record) -> Value {
         let place = Place { region: "us-east-1".to_owned(), account: "000000000000".to_owned() };
@@ -229,14 +304,23 @@ mod tests {
     fn a_use_is_a_record_of_cloudtrail() {
         let mut context = EncryptionContext::new();
         context.insert("file\n\"", "\u{1}\u{7f}\u{20ac}").unwrap();
+        let client = Client {
+            access_key_id: "AKIA1".to_owned(),
+            source: "127.0.0.1".to_owned(),
+            user_agent: "test \"1\"".to_owned(),
+        };
         let params = UseParams { key: Some("alias/x".to_owned()), context, ..Default::default() };
         let record = Record {
             time: Timestamp(0),
             op: Op::Decrypt,
-            principal: Arc::new(Principal::root("000000000000")),
+            principal: Arc::new(
+                Principal::from_arn("arn:aws:iam::000000000000:user/a/ann").unwrap(),
+            ),
             params: Params::Use(params),
             keys: [None, None],
             error: Some(KmsError::InvalidCiphertext),
+            client: Some(Arc::new(client)),
+            process: None,
         };
         let value = json(&record);
         assert_eq!(value["eventName"], "Decrypt");
@@ -246,7 +330,14 @@ mod tests {
             value["requestParameters"]["encryptionContext"]["file\n\""],
             "\u{1}\u{7f}\u{20ac}"
         );
-        assert_eq!(value["userIdentity"]["arn"], "arn:aws:iam::000000000000:root");
+        let identity = &value["userIdentity"];
+        assert_eq!(identity["arn"], "arn:aws:iam::000000000000:user/a/ann");
+        assert_eq!(
+            (&identity["userName"], &identity["accessKeyId"]),
+            (&"ann".into(), &"AKIA1".into())
+        );
+        assert_eq!(value["sourceIPAddress"], "127.0.0.1");
+        assert_eq!(value["userAgent"], "test \"1\"");
         assert_eq!(value["readOnly"], true);
     }
 
@@ -259,9 +350,41 @@ mod tests {
             params: Params::Use(UseParams::default()),
             keys: [None, None],
             error: None,
+            client: None,
+            process: Some(Process { pid: 7, uid: 1000 }),
         };
         let value = json(&record);
         assert!(value["requestParameters"].is_null() && value.get("errorCode").is_none());
         assert_eq!(value["userIdentity"]["invokedBy"], "fs.kmsfs.internal");
+        assert_eq!(value["sourceIPAddress"], "fs.kmsfs.internal");
+        assert_eq!(value["additionalEventData"], serde_json::json!({"pid": 7, "uid": 1000}));
+    }
+
+    /// As CloudTrail has them: AWS KMS developer guide, "RotateKey", "DeleteExpiredKeyMaterial".
+    #[test]
+    fn what_the_service_does_by_itself_is_a_service_event() {
+        for (op, name, details) in [
+            (Op::RotateKey, "RotateKey", r#"{"keyId":"1","rotationType":"AUTOMATIC"}"#),
+            (Op::DeleteKey, "DeleteKey", r#"{"keyId":"1"}"#),
+            (Op::DeleteImportedKeyMaterial, "DeleteExpiredKeyMaterial", r#"{"keyId":"1"}"#),
+        ] {
+            let params = serde_json::from_str(r#"{"keyId":"1"}"#).unwrap();
+            let value = json(&Record {
+                time: Timestamp(0),
+                op,
+                principal: Arc::new(Principal::service(Principal::KMS, "000000000000")),
+                params: Params::Json(params),
+                keys: [None, None],
+                error: None,
+                client: None,
+                process: None,
+            });
+            assert_eq!(
+                (&value["eventName"], &value["eventType"]),
+                (&name.into(), &"AwsServiceEvent".into())
+            );
+            assert!(value["requestParameters"].is_null());
+            assert_eq!(value["serviceEventDetails"].to_string(), details);
+        }
     }
 }

@@ -16,13 +16,14 @@ use std::sync::mpsc::{
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock};
-
+use crate::clock::Clock;
 use crate::crypto::kdf::MacKey;
 use crate::kms::KmsError;
 use crate::kms::audit::chain::{AuditHead, LINE_LEN_MAX, Line};
 use crate::kms::audit::line::{Place, push_record};
 use crate::kms::audit::record::Record;
+use crate::kms::audit::switch::AuditLimits;
+use crate::kms::audit::watch::Watch;
 use crate::random::Random;
 
 /// Random bytes of a record: the ids of request and event.
@@ -63,11 +64,18 @@ pub(crate) struct AuditConfig {
     pub(crate) random: Arc<dyn Random>,
     /// The head that the key database knows: the log must reach at least this far.
     pub(crate) expected: AuditHead,
+    /// When segments end, and how long they are kept.
+    pub(crate) limits: AuditLimits,
+    /// For the times of segments.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Who is told of records.
+    pub(crate) watch: Option<Arc<dyn Watch>>,
 }
 
 /// The audit log of a KMS.
 #[derive(Debug)]
 pub(crate) struct AuditLog {
+    path: PathBuf,
     queue: SyncSender<Message>,
     flags: Arc<Flags>,
     writer: Option<JoinHandle<()>>,
@@ -110,6 +118,7 @@ impl AuditLog {
     /// # Errors
     /// [`io::Error`] if the file cannot be opened or written.
     pub(crate) fn open(config: AuditConfig) -> io::Result<Self> {
+        let path = config.path.clone();
         let mut sink = Sink::open(config)?;
         let (queue, messages) = sync_channel(QUEUE_LEN_MAX);
         let flags = Arc::new(Flags::default());
@@ -117,7 +126,12 @@ impl AuditLog {
         let writer = std::thread::Builder::new()
             .name("kms-audit".to_owned())
             .spawn(move || run(&mut sink, &messages, &writer_flags))?;
-        Ok(Self { queue, flags, writer: Some(writer) })
+        Ok(Self { path, queue, flags, writer: Some(writer) })
+    }
+
+    /// The file that is written.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Hands over the record of a use.
@@ -308,24 +322,19 @@ fn last_head(tail: &[u8], key: &MacKey, known: AuditHead) -> Option<AuditHead> {
 
 /// The file, and where its chain stands.
 #[derive(Debug)]
-struct Sink {
-    file: File,
+pub(super) struct Sink {
+    pub(super) file: File,
     place: Place,
-    config: AuditConfig,
-    head: AuditHead,
+    pub(super) config: AuditConfig,
+    pub(super) head: AuditHead,
     /// Length of the file after our last write; another length means that another process wrote.
-    end: u64,
-    is_synced: bool,
+    pub(super) end: u64,
+    pub(super) is_synced: bool,
 }
 
 impl Sink {
     fn open(config: AuditConfig) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&config.path)?;
+        let file = Self::open_file(&config.path)?;
         let place = Place { region: config.region.clone(), account: config.account.clone() };
         let mut head = config.expected;
         if let Some(path) = &config.goes_on_from {
@@ -335,11 +344,12 @@ impl Sink {
             head = last_head(&tail, &config.key, head).unwrap_or(head);
         }
         let mut sink = Self { file, place, config, head, end: u64::MAX, is_synced: true };
-        flock(&sink.file, FlockOperation::LockExclusive)?;
-        let outcome = sink.find_end();
-        flock(&sink.file, FlockOperation::Unlock)?;
-        outcome?;
+        sink.locked(Self::find_end)?;
         Ok(sink)
+    }
+
+    pub(super) fn open_file(path: &Path) -> io::Result<File> {
+        OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)
     }
 
     /// Appends records and forgets them; on an error they stay, and the file is as it was.
@@ -347,10 +357,7 @@ impl Sink {
         if records.is_empty() && (self.is_synced || !must_sync) {
             return Ok(());
         }
-        flock(&self.file, FlockOperation::LockExclusive)?;
-        let outcome = self.append(records);
-        flock(&self.file, FlockOperation::Unlock)?;
-        outcome?;
+        self.locked(|sink| sink.append(records))?;
         if must_sync {
             self.file.sync_data()?;
             self.is_synced = true;
@@ -360,15 +367,33 @@ impl Sink {
 
     fn append(&mut self, records: &mut Vec<Record>) -> io::Result<()> {
         self.find_end()?;
+        self.switch_if_full();
         let (mut head, mut text) = (self.head, Vec::with_capacity(records.len() * 1024));
         let mut ids = vec![[0; ID_LEN]; records.len()];
         self.config.random.fill(ids.as_flattened_mut());
+        let watch = self.config.watch.clone();
+        let mut wanted = Vec::new();
         for (record, ids) in records.iter().zip(&ids) {
             let start = text.len();
             push_record(&mut text, record, &self.place, ids);
             head.close_line(&mut text, start, &self.config.key);
+            if watch.as_ref().is_some_and(|w| w.wants(record.op, record.error.as_ref())) {
+                wanted.push(start..text.len() - 1);
+            }
         }
-        if let Err(error) = (&self.file).write_all(&text) {
+        self.append_text(&text, head)?;
+        records.clear();
+        for line in wanted.into_iter().filter_map(|range| text.get(range)) {
+            if let Some(watch) = &watch {
+                watch.told(line);
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends whole lines that end at `head`. Under `flock`, after [`Self::find_end`].
+    pub(super) fn append_text(&mut self, text: &[u8], head: AuditHead) -> io::Result<()> {
+        if let Err(error) = (&self.file).write_all(text) {
             // Half a batch must not stay: the next one would not follow it.
             self.file.set_len(self.end)?;
             return Err(error);
@@ -376,7 +401,6 @@ impl Sink {
         self.end = self.end.saturating_add(u64::try_from(text.len()).unwrap_or(u64::MAX));
         self.head = head;
         self.is_synced = self.is_synced && text.is_empty();
-        records.clear();
         Ok(())
     }
 
@@ -411,17 +435,26 @@ impl Sink {
     /// Moves a torn last line to a file of its own.
     fn set_apart(&self, torn: &[u8], len: u64) -> io::Result<()> {
         let start = len - u64::try_from(torn.len()).unwrap_or(0);
-        let mut name = self.config.path.clone().into_os_string();
-        name.push(format!(".torn-{start}"));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(Path::new(&name))?;
+        let mut file = self.torn_file(start)?;
         file.write_all(torn)?;
         file.sync_all()?;
         tracing::warn!(path = %self.config.path.display(), torn = torn.len(), "audit log: torn line");
         self.file.set_len(start)
+    }
+
+    /// `audit.log.torn-OFFSET`; with a number behind it if another segment was torn there, too.
+    fn torn_file(&self, start: u64) -> io::Result<File> {
+        let mut tries: u32 = 0;
+        loop {
+            let suffix = if tries == 0 { String::new() } else { format!(".{tries}") };
+            let mut name = self.config.path.clone().into_os_string();
+            name.push(format!(".torn-{start}{suffix}"));
+            let made =
+                OpenOptions::new().write(true).create_new(true).mode(0o600).open(Path::new(&name));
+            match made {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => tries += 1,
+                other => return other,
+            }
+        }
     }
 }

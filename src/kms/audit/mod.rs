@@ -4,11 +4,22 @@
 mod chain;
 mod line;
 mod log;
+mod mark;
+mod pattern;
+mod read;
 mod record;
+mod segments;
+mod switch;
 mod verify;
+mod watch;
 
 pub use chain::AuditHead;
+pub use pattern::{RecordPattern, keys, record_time, text};
+pub use read::{Backward, LogPlace};
+pub use segments::LogFiles;
+pub use switch::AuditLimits;
 pub use verify::{VerifyError, VerifyKey, VerifyReport, verify};
+pub use watch::Watch;
 
 #[cfg(feature = "testing")]
 pub(crate) use chain::Line;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::kms::principal::Principal;
 use crate::kms::state::Op;
 use crate::kms::time::Timestamp;
-use crate::kms::{EncryptionContext, KeyArn, KmsError};
+use crate::kms::{Client, EncryptionContext, KeyArn, KmsError, Process};
 
 /// One call, or one act of the service itself.
 #[derive(Debug)]
@@ -24,6 +24,10 @@ pub(crate) struct Record {
     pub(crate) keys: [Option<KeyArn>; 2],
     /// How it was refused, if it was.
     pub(crate) error: Option<KmsError>,
+    /// The client on the wire, if one asks.
+    pub(crate) client: Option<Arc<Client>>,
+    /// The process that the filesystem asks for, if there is one.
+    pub(crate) process: Option<Process>,
 }
 
 /// `requestParameters`.
@@ -65,6 +69,8 @@ impl Record {
             },
             keys: self.keys.clone(),
             error: self.error.clone(),
+            client: self.client.clone(),
+            process: self.process,
         }
     }
 }
