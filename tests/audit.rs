@@ -91,7 +91,7 @@ fn a_call_that_does_not_parse_is_recorded() {
     assert_eq!(records.len(), 2);
     assert_eq!(records[0]["eventName"], "Decrypt");
     assert_eq!(records[0]["errorCode"], "SerializationException");
-    assert_eq!(records[1]["errorCode"], "UnsupportedOperationException");
+    assert_eq!(records[1]["errorCode"], "ValidationException");
 }
 
 /// Neither plaintext nor ciphertext, in any form that it was sent or answered in.

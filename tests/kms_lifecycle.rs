@@ -232,7 +232,7 @@ fn aliases_have_their_rules() {
     assert_eq!(exception(kms.create_alias("alias/a", &key)), "AlreadyExistsException");
     assert_eq!(exception(kms.create_alias("a", &key)), "ValidationException");
     assert_eq!(exception(kms.create_alias("alias/a b", &key)), "ValidationException");
-    assert_eq!(exception(kms.create_alias("alias/aws/x", &key)), "InvalidAliasNameException");
+    assert_eq!(exception(kms.create_alias("alias/aws/x", &key)), "NotAuthorizedException");
     assert_eq!(exception(kms.update_alias("alias/b", &key)), "NotFoundException");
     assert_eq!(exception(kms.delete_alias("alias/b")), "NotFoundException");
     let alias = KeyRef::new("alias/a");

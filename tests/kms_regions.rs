@@ -249,7 +249,7 @@ fn a_primary_waits_for_its_replicas() {
     world.tick_twice();
     assert_eq!(world.state(HOME, &key), "PendingReplicaDeletion");
 
-    world.ok(EU, "ScheduleKeyDeletion", input.clone());
+    world.ok(EU, "ScheduleKeyDeletion", input);
     assert_eq!(world.state(EU, &key), "PendingDeletion");
     world.bench.days(7);
     world.tick_twice();

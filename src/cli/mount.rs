@@ -20,7 +20,7 @@ use crate::cli::notify;
 use crate::cli::print::Printer;
 use crate::cli::sandbox::raise_for_mount;
 use crate::cli::target::{open_volume, probe};
-use crate::cli::unlock::{kms_dir, open_kms_with};
+use crate::cli::unlock::{kms_dir, open_kms_with, records_dir};
 use crate::cli::watch::Telling;
 use crate::control::report::{MountReport, Report, SandboxReport};
 use crate::control::{Failure, Kind, Reply, make_socket_dir, real_path, socket_dir};
@@ -184,7 +184,8 @@ impl<'a> FenceOfMount<'a> {
         make.recursive(true).mode(0o700).create(kms).map_err(|error| failed(kms, error))?;
         let sockets = socket_dir()?;
         make_socket_dir(&sockets)?;
-        self.report.set(raise_for_mount(lower, kms, &sockets)?);
+        let records = self.args.ro.then(|| records_dir(&self.args.unlock)).flatten();
+        self.report.set(raise_for_mount(lower, kms, &sockets, records)?);
         Ok(())
     }
 }

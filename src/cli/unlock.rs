@@ -194,6 +194,17 @@ fn read_only_audit(args: &UnlockArgs) -> ReadOnlyAudit {
     state.map_or(ReadOnlyAudit::Refuse, |dir| ReadOnlyAudit::Directory(dir.join("kmsfs")))
 }
 
+/// The directory of the records that a read-only medium cannot take; made if it can be.
+pub fn records_dir(args: &UnlockArgs) -> Option<PathBuf> {
+    let dir = match read_only_audit(args) {
+        ReadOnlyAudit::File(path) => path.parent()?.to_path_buf(),
+        ReadOnlyAudit::Directory(dir) => dir,
+        ReadOnlyAudit::Refuse => return None,
+    };
+    std::fs::create_dir_all(&dir).ok()?;
+    Some(dir)
+}
+
 /// Makes a key service; `before` is done once the secret is there.
 ///
 /// # Errors

@@ -123,7 +123,7 @@ impl Kms {
     pub fn update_primary_region(&self, key: &KeyRef, region: &str) -> Result<(), KmsError> {
         let params = as_map(json!({"keyId": key.as_str(), "primaryRegion": region}));
         let there = self.replica_in(key, region);
-        let id = self.change(Op::UpdatePrimaryRegion, params.clone(), |draft| {
+        let id = self.change(Op::UpdatePrimaryRegion, params, |draft| {
             Check::default()
                 .key("keyId", key.as_str())
                 .text("primaryRegion", region, 1, REGION_LEN_MAX)
