@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::http::credentials::Credentials;
 use crate::http::sigv4::{self, Caller, NotSigned, SignedRequest};
-use crate::kms::{KmsError, Regions};
+use crate::kms::{KmsError, Regions, Via};
 use crate::wire;
 
 /// In front of an operation's name in `X-Amz-Target`.
@@ -40,7 +40,7 @@ impl Service {
     }
 
     /// Answers a request. Blocks for as long as the operation takes.
-    pub fn answer(&self, request: &SignedRequest<'_>) -> Answer {
+    pub fn answer(&self, request: &SignedRequest<'_>, via: Via) -> Answer {
         let now = self.regions.home().time();
         if request.path != "/" || request.method != "POST" || !request.query.is_empty() {
             return refused(404, "UnknownOperationException", "POST / is all there is.");
@@ -62,16 +62,22 @@ impl Service {
                 Err(_) => return refused(400, "SerializationException", "The body is no JSON."),
             },
         };
-        match self.call(&caller, operation, &input) {
+        match self.call(&caller, via, operation, &input) {
             Ok(body) => Answer { status: 200, body },
             Err(error) => Answer { status: status(&error), body: wire::error_body(&error) },
         }
     }
 
-    fn call(&self, caller: &Caller<'_>, operation: &str, input: &Value) -> Result<Value, KmsError> {
+    fn call(
+        &self,
+        caller: &Caller<'_>,
+        via: Via,
+        operation: &str,
+        input: &Value,
+    ) -> Result<Value, KmsError> {
         let principal = &caller.credential.principal;
         let kms = self.regions.kms(principal.account(), &caller.region)?;
-        wire::call(&kms, principal, operation, input)
+        wire::call(&kms.reached(via), principal, operation, input)
     }
 
     /// Carries out what is due in all Regions.

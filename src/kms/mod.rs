@@ -50,7 +50,9 @@ mod time;
 mod types;
 mod view;
 
-pub use access::{CreateGrant, CreatedGrant, GrantEntry, GrantOperation, ListGrants, RetireGrant};
+pub use access::{
+    CreateGrant, CreatedGrant, GrantEntry, GrantOperation, IdentityPolicy, ListGrants, RetireGrant,
+};
 pub use algorithms::{
     EncapsulationAlgorithm, KeyAgreementAlgorithm, MacAlgorithm, MessageType, SigningAlgorithm,
 };
@@ -73,7 +75,7 @@ pub use key_service::{DataKey, GeneratedKey, KeyDescription, KeyService, Wrapped
 pub use mac::{GenerateMac, GeneratedMac, VerifyMac};
 pub use open::{KmsOptions, OpenError};
 pub use page::{Page, PageRequest};
-pub use principal::{Principal, PrincipalKind};
+pub use principal::{Principal, PrincipalKind, Via};
 pub use public_key::PublicKey;
 pub use regions::Regions;
 pub use replica::{ReplicateKey, Replicated};

@@ -21,8 +21,8 @@ use crate::kms::slot::open_slots;
 use crate::kms::store::RowKey;
 use crate::kms::view::{Draft, View};
 use crate::kms::{
-    Argon2Cost, KeyRef, KeyService, KmsError, KmsOptions, Op, OpenError, Principal, Regions,
-    Timestamp, Unlock,
+    Argon2Cost, KeyArn, KeyRef, KeyService, KmsError, KmsOptions, Op, OpenError, Principal,
+    Regions, Timestamp, Unlock, Via,
 };
 use crate::sync::{Mutex, Rank, RwLock};
 
@@ -31,6 +31,7 @@ use crate::sync::{Mutex, Rank, RwLock};
 pub struct Kms {
     pub(crate) core: Arc<Core>,
     principal: Arc<Principal>,
+    via: Via,
 }
 
 /// What all handles share.
@@ -151,7 +152,7 @@ impl Kms {
             filesystem: Arc::new(Principal::service(Principal::FILESYSTEM, &account)),
             itself: Arc::new(Principal::service(Principal::KMS, &account)),
         };
-        Ok(Self { core: Arc::new(core), principal: root })
+        Ok(Self { core: Arc::new(core), principal: root, via: Via::Process })
     }
 
     /// Lets it find the other Regions of its installation.
@@ -199,7 +200,17 @@ impl Kms {
 
     /// The same service, asked by another principal.
     pub fn caller(&self, principal: Principal) -> Self {
-        Self { core: Arc::clone(&self.core), principal: Arc::new(principal) }
+        self.asked_by(&Arc::new(principal))
+    }
+
+    /// The same service, asked on another way.
+    pub fn reached(&self, via: Via) -> Self {
+        Self { via, ..self.clone() }
+    }
+
+    fn asked_by(&self, principal: &Arc<Principal>) -> Self {
+        let (core, principal) = (Arc::clone(&self.core), Arc::clone(principal));
+        Self { core, principal, via: self.via }
     }
 
     /// The account root: the owner of the key database.
@@ -214,17 +225,17 @@ impl Kms {
 
     /// The same service, asked by the account root.
     pub fn as_root(&self) -> Self {
-        Self { core: Arc::clone(&self.core), principal: Arc::clone(&self.core.root) }
+        self.asked_by(&self.core.root)
     }
 
     /// The same service, asked by the filesystem.
     pub(crate) fn as_filesystem(&self) -> Self {
-        Self { core: Arc::clone(&self.core), principal: Arc::clone(&self.core.filesystem) }
+        self.asked_by(&self.core.filesystem)
     }
 
     /// The same service, acting by itself.
     pub(crate) fn as_itself(&self) -> Self {
-        Self { core: Arc::clone(&self.core), principal: Arc::clone(&self.core.itself) }
+        self.asked_by(&self.core.itself)
     }
 
     /// Who asks.
@@ -283,8 +294,7 @@ impl Kms {
     /// Records a call that was refused before it was a request: its input did not parse. Tells the
     /// error to answer.
     pub fn record_refusal(&self, op: Op, error: KmsError) -> KmsError {
-        let params = Params::Use(UseParams::default());
-        match self.using::<()>(op, params, |_| Err(error.clone())) {
+        match self.using::<()>(op, UseParams::default(), |_| Err(error.clone())) {
             Ok(()) => error,
             Err(recorded) => recorded,
         }
@@ -323,22 +333,25 @@ impl Kms {
             *changes = core.reload(store).inspect_err(|_| store.db.rollback())?;
         }
         let before = core.ring();
-        let mut draft = self.draft(op);
+        let mut draft = self.draft(op, Params::Json(&params));
         let outcome = edit(&mut draft);
         let Draft { ring, now, touched, .. } = draft;
-        let principal = Arc::clone(&self.principal);
-        let error = outcome.as_ref().err().cloned();
-        let mut record =
-            Record { time: now, op, principal, params: Params::Json(params), keys: touched, error };
+        let record = Record {
+            time: now,
+            op,
+            principal: &self.principal,
+            params: Params::Json(&params),
+            keys: touched.each_ref().map(Option::as_ref),
+            error: outcome.as_ref().err(),
+        };
         let mut change = difference(&before, &ring, &core.keys, &*core.options.random);
         if outcome.is_err() || change.is_empty() {
             store.db.rollback();
-            core.audit.later(record)?;
+            core.audit.later(&record)?;
             return outcome;
         }
 
-        let again = record.copy();
-        let head = core.audit.now(record).inspect_err(|_| store.db.rollback())?;
+        let head = core.audit.now(&record).inspect_err(|_| store.db.rollback())?;
         change.put(RowId::new(Table::Meta, META_AUDIT), head.encode());
         let mut rows = store.rows.clone();
         change.apply_to(&mut rows);
@@ -347,10 +360,8 @@ impl Kms {
             store.db.commit(&change, revision, &ring_mac(&rows, revision, &core.keys))
         {
             store.is_unsure = true;
-            record = again;
             let error = internal(error);
-            record.error = Some(error.clone());
-            core.audit.later(record)?;
+            core.audit.later(&Record { error: Some(&error), ..record })?;
             return Err(error);
         }
         (store.rows, store.revision) = (rows, revision);
@@ -360,57 +371,68 @@ impl Kms {
 
     /// Whether a change of a key would be admitted now: nothing is changed, and nothing recorded.
     pub(super) fn would_admit(&self, op: Op, key: &KeyRef) -> Result<(), KmsError> {
-        self.draft(op).admit(key).map(|_| ())
+        let params = Map::new();
+        self.draft(op, Params::Json(&params)).admit(key).map(|_| ())
     }
 
-    fn draft(&self, op: Op) -> Draft<'_> {
+    fn draft<'a>(&'a self, op: Op, params: Params<'a>) -> Draft<'a> {
         let core = &*self.core;
         let ring = KeyRing::clone(&core.ring());
         let (principal, touched) = (&*self.principal, [None, None]);
-        Draft { ring, now: core.now(), kms: core, op, principal, touched }
+        let via = self.via;
+        Draft { ring, now: core.now(), kms: core, op, principal, via, params, touched }
     }
 
     /// Anything that leaves the ring as it is: a use of a key, or a look.
     ///
     /// `work` runs without a lock, on the ring as it is now. If it fails and another process has
     /// changed the ring meanwhile, it runs again.
-    pub(crate) fn using<T>(
+    pub(crate) fn using<'p, T>(
         &self,
         op: Op,
-        params: Params,
+        params: impl Into<Params<'p>>,
         work: impl Fn(&mut View<'_>) -> Result<T, KmsError>,
     ) -> Result<T, KmsError> {
-        let core = &*self.core;
-        let mut touched = [None, None];
-        let mut attempt = || {
-            let ring = core.ring();
-            let mut view = View {
-                ring: &ring,
-                kms: core,
-                op,
-                principal: &self.principal,
-                touched: [None, None],
-            };
-            let outcome = work(&mut view);
-            touched = view.touched;
-            outcome
-        };
-        let mut outcome = attempt();
+        let (core, params) = (&*self.core, params.into());
+        let (ring, newer);
+        ring = core.ring();
+        let (mut outcome, mut keys) = self.attempt(op, params, &ring, &work);
         let may_be_old = matches!(&outcome, Err(error) if *error != KmsError::DryRunOperation);
         if may_be_old && self.refresh().unwrap_or(false) {
-            outcome = attempt();
+            newer = core.ring();
+            (outcome, keys) = self.attempt(op, params, &newer, &work);
         }
-        let error = outcome.as_ref().err().cloned();
-        let principal = Arc::clone(&self.principal);
-        core.audit.later(Record {
+        core.audit.later(&Record {
             time: core.now(),
             op,
-            principal,
+            principal: &self.principal,
             params,
-            keys: touched,
-            error,
+            keys,
+            error: outcome.as_ref().err(),
         })?;
         outcome
+    }
+
+    /// The outcome of a use on a ring, and the keys that it touched.
+    fn attempt<'a, T>(
+        &'a self,
+        op: Op,
+        params: Params<'a>,
+        ring: &'a Arc<KeyRing>,
+        work: &impl Fn(&mut View<'_>) -> Result<T, KmsError>,
+    ) -> (Result<T, KmsError>, [Option<&'a KeyArn>; 2]) {
+        let mut view = View {
+            ring,
+            kms: &self.core,
+            op,
+            principal: &self.principal,
+            via: self.via,
+            params,
+            on_same_key: None,
+            touched: [None, None],
+        };
+        let outcome = work(&mut view);
+        (outcome, view.touched)
     }
 }
 

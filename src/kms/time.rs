@@ -40,6 +40,40 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// The point in time that a policy writes: `2026-01-31T23:59:59Z`, `2026-01-31`, or seconds since
+    /// the epoch. `None` if it is none of them.
+    pub(crate) fn parse_iso(text: &str) -> Option<Self> {
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return text.parse::<u64>().ok()?.checked_mul(1000).map(Self);
+        }
+        let (date, time) = text.split_once('T').unwrap_or((text, "00:00:00Z"));
+        let time = time.strip_suffix('Z')?;
+        let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let parts = |text: &str, separator, lens: [usize; 3]| {
+            let mut parts = text.split(separator);
+            let mut numbers = [0; 3];
+            for (number, len) in numbers.iter_mut().zip(lens) {
+                let part = parts.next().filter(|part| part.len() == len && digits(part))?;
+                *number = part.parse::<u64>().ok()?;
+            }
+            parts.next().is_none().then_some(numbers)
+        };
+        let [year, month, day] = parts(date, '-', [4, 2, 2])?;
+        let [hour, minute, second] = parts(time, ':', [2, 2, 2])?;
+        let in_range = year >= 1970 && hour < 24 && minute < 60 && second < 61 && digits(fraction);
+        if !in_range {
+            return None;
+        }
+        // Years begin in March, so that the leap day comes last.
+        let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+        let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 719_469;
+        let is_day = civil(days) == (year, month, day);
+        is_day.then_some(Self((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000))
+    }
+}
+
 /// Year, month and day of a day counted from 1970-01-01 (Gregorian; Fliegel and Van Flandern's
 /// method in its form with years that begin in March).
 fn civil(day: u64) -> (u64, u64, u64) {
@@ -69,6 +103,26 @@ mod tests {
             (4_107_542_400, "2100-03-01T00:00:00Z"),
         ] {
             assert_eq!(Timestamp(secs * 1000 + 999).to_iso(), text);
+            assert_eq!(Timestamp::parse_iso(text), Some(Timestamp(secs * 1000)));
+            assert_eq!(Timestamp::parse_iso(&secs.to_string()), Some(Timestamp(secs * 1000)));
+        }
+        assert_eq!(Timestamp::parse_iso("1970-01-02"), Some(Timestamp(86_400_000)));
+        assert_eq!(Timestamp::parse_iso("1970-01-01T00:00:01.5Z"), Some(Timestamp(1000)));
+        for text in [
+            "",
+            "-1",
+            "1970-02-30",
+            "1970-00-01",
+            "1970-01-00",
+            "1970-13-01",
+            "1969-12-31",
+            "1970-01-01T24:00:00Z",
+            "1970-01-01T00:00:00",
+            "1970-1-1",
+            "1970-01-01-01",
+            "T",
+        ] {
+            assert_eq!(Timestamp::parse_iso(text), None, "{text}");
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 
+use crate::codec::hex_digits;
 use crate::kms::EncryptionContext;
 use crate::kms::audit::record::{Params, Record, UseParams};
 use crate::kms::principal::{Principal, PrincipalKind};
@@ -18,20 +19,24 @@ pub(crate) struct Place {
     pub(crate) account: String,
 }
 
-/// Appends a record up to, not including, its closing brace. `ids` are random bytes for the ids of
-/// request and event.
-pub(crate) fn push_record(out: &mut Vec<u8>, record: &Record, place: &Place, ids: &[u8; 32]) {
+/// Bytes of most records.
+const RECORD_LEN: usize = 1024;
+
+/// Appends a record up to, not including, its closing brace, and without the ids of request and event.
+/// Tells where [`ids_text`] has its place.
+pub(crate) fn push_record(out: &mut Vec<u8>, record: &Record<'_>, place: &Place) -> usize {
+    out.reserve(RECORD_LEN);
     raw(out, "{\"eventVersion\":\"1.11\",\"userIdentity\":");
-    push_identity(out, &record.principal);
+    push_identity(out, record.principal);
     raw(out, ",\"eventTime\":");
     push_time(out, record.time);
     raw(out, ",\"eventSource\":\"kms.amazonaws.com\",\"eventName\":");
-    string(out, record.op.name());
+    plain(out, record.op.name());
     raw(out, ",\"awsRegion\":");
-    string(out, &place.region);
-    if let Some(error) = &record.error {
+    plain(out, &place.region);
+    if let Some(error) = record.error {
         raw(out, ",\"errorCode\":");
-        string(out, error.exception());
+        plain(out, error.exception());
         raw(out, ",\"errorMessage\":");
         string(out, &error.to_string());
     }
@@ -41,20 +46,30 @@ pub(crate) fn push_record(out: &mut Vec<u8>, record: &Record, place: &Place, ids
         Params::Json(map) => raw(out, &serde_json::to_string(map).unwrap_or_default()),
         Params::Use(params) => push_use(out, params),
     }
-    raw(out, ",\"responseElements\":null,\"requestID\":");
-    let (request, event) = ids.split_at(16);
-    push_uuid(out, request);
-    raw(out, ",\"eventID\":");
-    push_uuid(out, event);
+    raw(out, ",\"responseElements\":null");
+    let ids_at = out.len();
     raw(out, ",\"readOnly\":");
     raw(out, if record.op.kind() == OpKind::Change { "false" } else { "true" });
     push_resources(out, record, place);
     raw(out, ",\"eventType\":");
-    string(out, if record.op.is_own_act() { "AwsServiceEvent" } else { "AwsApiCall" });
+    plain(out, if record.op.is_own_act() { "AwsServiceEvent" } else { "AwsApiCall" });
     raw(out, ",\"managementEvent\":true,\"recipientAccountId\":");
-    string(out, &place.account);
+    plain(out, &place.account);
     raw(out, ",\"eventCategory\":\"Management\"");
+    ids_at
 }
+
+/// What stands between a record's halves: the ids of request and event, of random bytes.
+pub(crate) fn ids_text(random: &[u8; 32]) -> [u8; IDS_FORM.len()] {
+    let mut text = *IDS_FORM;
+    let (request, event) = random.split_at(16);
+    put_uuid(&mut text[14..50], request);
+    put_uuid(&mut text[63..99], event);
+    text
+}
+
+const IDS_FORM: &[u8; 100] = b",\"requestID\":\"00000000-0000-0000-0000-000000000000\",\
+                               \"eventID\":\"00000000-0000-0000-0000-000000000000\"";
 
 /// `"2026-01-31T23:59:59Z"`.
 fn push_time(out: &mut Vec<u8>, time: Timestamp) {
@@ -66,34 +81,30 @@ fn push_time(out: &mut Vec<u8>, time: Timestamp) {
         if *secs != time.secs() {
             (*secs, *text) = (time.secs(), time.to_iso());
         }
-        string(out, text);
+        plain(out, text);
     });
 }
 
-/// A version 4 UUID of 16 random bytes.
-fn push_uuid(out: &mut Vec<u8>, random: &[u8]) {
-    out.push(b'"');
-    for (no, byte) in random.iter().enumerate() {
-        if matches!(no, 4 | 6 | 8 | 10) {
-            out.push(b'-');
+/// A version 4 UUID of 16 random bytes, over a text of its form.
+fn put_uuid(form: &mut [u8], random: &[u8]) {
+    /// Where each byte's digits stand.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    for (no, (byte, place)) in random.iter().zip(PLACES).enumerate() {
+        let byte = match no {
+            6 => byte & 0x0f | 0x40,
+            8 => byte & 0x3f | 0x80,
+            _ => *byte,
+        };
+        if let Some(digits) = form.get_mut(place..place + 2) {
+            digits.copy_from_slice(&hex_digits(byte));
         }
-        push_hex(
-            out,
-            &[match no {
-                6 => byte & 0x0f | 0x40,
-                8 => byte & 0x3f | 0x80,
-                _ => *byte,
-            }],
-        );
     }
-    out.push(b'"');
 }
 
 /// Hexadecimal digits.
 pub(super) fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
     for byte in bytes {
-        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        out.extend_from_slice(&hex_digits(*byte));
     }
 }
 
@@ -105,7 +116,7 @@ fn push_identity(out: &mut Vec<u8>, principal: &Principal) {
         PrincipalKind::Service => "AWSService",
     };
     raw(out, "{\"type\":");
-    string(out, kind);
+    plain(out, kind);
     if principal.kind() == PrincipalKind::Service {
         raw(out, ",\"invokedBy\":");
         string(out, principal.name());
@@ -120,34 +131,34 @@ fn push_identity(out: &mut Vec<u8>, principal: &Principal) {
     raw(out, "}");
 }
 
-fn push_use(out: &mut Vec<u8>, params: &UseParams) {
+fn push_use(out: &mut Vec<u8>, params: &UseParams<'_>) {
     let mut separator = "{";
     let mut name = |out: &mut Vec<u8>, name: &str| {
         raw(out, separator);
         separator = ",";
-        string(out, name);
+        plain(out, name);
         raw(out, ":");
     };
     let is_re_encrypt = params.destination_key.is_some();
-    if let Some(key) = &params.key {
+    if let Some(key) = params.key {
         name(out, if is_re_encrypt { "sourceKeyId" } else { "keyId" });
         string(out, key);
     }
-    if !params.context.is_empty() {
+    if let Some(context) = params.context.filter(|c| !c.is_empty()) {
         name(out, if is_re_encrypt { "sourceEncryptionContext" } else { "encryptionContext" });
-        push_context(out, &params.context);
+        push_context(out, context);
     }
-    if let Some(key) = &params.destination_key {
+    if let Some(key) = params.destination_key {
         name(out, "destinationKeyId");
         string(out, key);
     }
-    if let Some(context) = params.destination_context.as_ref().filter(|c| !c.is_empty()) {
+    if let Some(context) = params.destination_context.filter(|c| !c.is_empty()) {
         name(out, "destinationEncryptionContext");
         push_context(out, context);
     }
-    if let Some((detail, value)) = params.detail {
+    for (detail, value) in params.details.into_iter().flatten() {
         name(out, detail);
-        string(out, value);
+        plain(out, value);
     }
     if let Some(number) = params.number_of_bytes {
         name(out, "numberOfBytes");
@@ -168,15 +179,15 @@ fn push_context(out: &mut Vec<u8>, context: &EncryptionContext) {
     raw(out, if separator == "{" { "{}" } else { "}" });
 }
 
-fn push_resources(out: &mut Vec<u8>, record: &Record, place: &Place) {
+fn push_resources(out: &mut Vec<u8>, record: &Record<'_>, place: &Place) {
     let mut separator = ",\"resources\":[";
     for arn in record.keys.iter().flatten() {
         raw(out, separator);
         separator = ",";
         raw(out, "{\"accountId\":");
-        string(out, &place.account);
+        plain(out, &place.account);
         raw(out, ",\"type\":\"AWS::KMS::Key\",\"ARN\":");
-        string(out, arn.as_str());
+        plain(out, arn.as_str());
         raw(out, "}");
     }
     if separator == "," {
@@ -188,11 +199,19 @@ fn raw(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
+/// A JSON string of a text that is checked or our own: it has nothing to escape.
+fn plain(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    raw(out, text);
+    out.push(b'"');
+}
+
 /// A JSON string (RFC 8259, section 7). Control characters, so line feeds as well, are escaped.
 fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
-    let is_plain = |byte: &u8| !matches!(byte, b'"' | b'\\' | 0..0x20 | 0x7f);
-    if text.as_bytes().iter().all(is_plain) {
+    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20 | 0x7f);
+    // All bytes are looked at, without a way out in between: that goes many at a time.
+    if !text.as_bytes().iter().fold(false, |found, byte| found | is_special(byte)) {
         raw(out, text);
     } else {
         for byte in text.bytes() {
@@ -209,18 +228,17 @@ fn string(out: &mut Vec<u8>, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::Value;
 
     use super::*;
     use crate::kms::KmsError;
     use crate::kms::state::Op;
 
-    fn json(record: &Record) -> Value {
+    fn json(record: &Record<'_>) -> Value {
         let place = Place { region: "us-east-1".to_owned(), account: "000000000000".to_owned() };
         let mut out = Vec::new();
-        push_record(&mut out, record, &place, &[1; 32]);
+        let ids_at = push_record(&mut out, record, &place);
+        out.splice(ids_at..ids_at, ids_text(&[0xab; 32]));
         out.push(b'}');
         serde_json::from_slice(&out).unwrap()
     }
@@ -229,16 +247,19 @@ mod tests {
     fn a_use_is_a_record_of_cloudtrail() {
         let mut context = EncryptionContext::new();
         context.insert("file\n\"", "\u{1}\u{7f}\u{20ac}").unwrap();
-        let params = UseParams { key: Some("alias/x".to_owned()), context, ..Default::default() };
+        let params = UseParams { context: Some(&context), ..UseParams::of_key("alias/x") };
         let record = Record {
             time: Timestamp(0),
             op: Op::Decrypt,
-            principal: Arc::new(Principal::root("000000000000")),
+            principal: &Principal::root("000000000000"),
             params: Params::Use(params),
             keys: [None, None],
-            error: Some(KmsError::InvalidCiphertext),
+            error: Some(&KmsError::InvalidCiphertext),
         };
         let value = json(&record);
+        for id in ["requestID", "eventID"] {
+            assert_eq!(value[id], "abababab-abab-4bab-abab-abababababab");
+        }
         assert_eq!(value["eventName"], "Decrypt");
         assert_eq!(value["errorCode"], "InvalidCiphertextException");
         assert_eq!(value["errorMessage"], "");
@@ -255,7 +276,7 @@ mod tests {
         let record = Record {
             time: Timestamp(0),
             op: Op::GenerateRandom,
-            principal: Arc::new(Principal::service(Principal::FILESYSTEM, "000000000000")),
+            principal: &Principal::service(Principal::FILESYSTEM, "000000000000"),
             params: Params::Use(UseParams::default()),
             keys: [None, None],
             error: None,

@@ -3,6 +3,7 @@
 
 mod chain;
 mod line;
+mod lines;
 mod log;
 mod record;
 mod verify;
