@@ -9,7 +9,10 @@ mod audit;
 pub mod audit_args;
 mod audit_form;
 mod cat;
+mod clock;
 mod config;
+mod credentials_file;
+mod endpoint;
 pub mod exit;
 mod fsck;
 mod init;
@@ -17,6 +20,8 @@ mod interrupt;
 pub mod kms;
 mod kms_answer;
 mod kms_call;
+pub mod kms_table;
+mod kms_value;
 mod logging;
 mod ls;
 mod man;
@@ -114,6 +119,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         Command::Kms(call) => kms_call::run(call, &args.global, printer),
         Command::Serve(args) => serve::run(args, printer),
         Command::Audit(command) => audit::run(command, args.global.json, printer),
+        Command::Clock(command) => clock::run(command, printer),
         Command::Completions(args) => man::completions(args, printer),
         Command::Man(args) => man::pages(args, printer),
     }

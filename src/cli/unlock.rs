@@ -222,7 +222,7 @@ fn open_failure(dir: &Path, error: OpenError) -> Failure {
         OpenError::EmptyPassphrase => Kind::EmptyPassphrase,
         OpenError::Exists { .. } | OpenError::Io(_) => Kind::ConfigUnwritable,
         OpenError::Corrupt { .. } | OpenError::Missing { .. } => Kind::ConfigUnreadable,
-        OpenError::NoAudit | OpenError::Options { .. } => Kind::Usage,
+        OpenError::NoAudit | OpenError::Options { .. } | OpenError::OtherTime { .. } => Kind::Usage,
         OpenError::ShortKeyFile { .. } | OpenError::WrongUnlock => Kind::WrongUnlock,
     };
     let needs_audit = matches!(error, OpenError::NoAudit);

@@ -36,6 +36,7 @@ macro_rules! reports {
 reports! {
     AuditQueryReport = "kmsfs.audit-query/1",
     AuditVerifyReport = "kmsfs.audit-verify/1",
+    ClockReport = "kmsfs.clock/1",
     FileReport = "kmsfs.file/1",
     FsckReport = "kmsfs.fsck/1",
     InitReport = "kmsfs.init/1",
@@ -242,6 +243,16 @@ pub struct MountReport {
     pub created: bool,
     /// Nothing can be changed through this mount.
     pub read_only: bool,
+}
+
+/// `kmsfs clock advance`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClockReport {
+    /// The key service's time, seconds since 1970.
+    pub now: u64,
+    /// Seconds that it was moved.
+    pub advanced: u64,
 }
 
 /// `kmsfs serve`.

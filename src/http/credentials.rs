@@ -6,6 +6,8 @@
 //! secret_access_key = "..."
 //! arn = "arn:aws:iam::000000000000:root"
 //! ```
+//!
+//! An access key of a role's session has a `session_token` besides, if it is to be sent along.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,6 +35,8 @@ pub struct Credential {
     pub access_key_id: String,
     /// What requests are signed with.
     pub secret: Arc<Zeroizing<String>>,
+    /// What must be sent along, if this is the access key of a session.
+    pub session_token: Option<Arc<Zeroizing<String>>>,
     /// Who it is.
     pub principal: Principal,
 }
@@ -85,6 +89,8 @@ struct FileForm {
 struct PrincipalForm {
     access_key_id: String,
     secret_access_key: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    session_token: Option<String>,
     arn: String,
 }
 
@@ -118,6 +124,7 @@ impl Credentials {
         let form = PrincipalForm {
             access_key_id: new_id(random),
             secret_access_key: STANDARD.encode(random_array::<30>(random)),
+            session_token: None,
             arn: Principal::root(account).name().to_owned(),
         };
         let text = toml::to_string(&FileForm { principal: vec![form] });
@@ -139,18 +146,23 @@ impl Credentials {
                 text.get(..span.start).unwrap_or_default().matches('\n').count() + 1
             });
             format!(
-                "line {line} is not of the form [[principal]] access_key_id, secret_access_key, arn"
+                "line {line} is not of the form [[principal]] access_key_id, secret_access_key, arn, \
+                 and session_token for a session"
             )
         })?;
         let mut all = BTreeMap::new();
-        for PrincipalForm { access_key_id, secret_access_key, arn } in form.principal {
+        for PrincipalForm { access_key_id, secret_access_key, session_token, arn } in form.principal
+        {
+            let session_token = session_token.map(|token| Arc::new(Zeroizing::new(token)));
             let principal = Principal::from_arn(&arn)
                 .ok_or_else(|| format!("{arn} is no ARN of a user, a role or an account"))?;
-            if access_key_id.is_empty() || secret_access_key.is_empty() {
+            let is_empty_token = session_token.as_ref().is_some_and(|token| token.is_empty());
+            if access_key_id.is_empty() || secret_access_key.is_empty() || is_empty_token {
                 return Err(format!("{arn}: an access key is empty"));
             }
             let secret = Arc::new(Zeroizing::new(secret_access_key));
-            let credential = Credential { access_key_id: access_key_id.clone(), secret, principal };
+            let id = access_key_id.clone();
+            let credential = Credential { access_key_id: id, secret, session_token, principal };
             if all.insert(access_key_id.clone(), credential).is_some() {
                 return Err(format!("{access_key_id} stands there twice"));
             }

@@ -74,7 +74,7 @@ pub use key::{KeyMetadata, Material, RelatedKeys, Rotation};
 pub use key_ops::{CreateKey, KeyEntry};
 pub use key_service::{DataKey, GeneratedKey, KeyDescription, KeyService, Wrapped};
 pub use mac::{GenerateMac, GeneratedMac, VerifyMac};
-pub use open::{KmsOptions, OpenError, ReadOnlyAudit};
+pub use open::{KmsOptions, OpenError, ReadOnlyAudit, TimeKind};
 pub use origin::{Asking, Client, Process};
 pub use page::{Page, PageRequest};
 pub use principal::{Principal, PrincipalKind};

@@ -7,7 +7,7 @@ pub enum PrincipalKind {
     Root,
     /// A user of the account.
     User,
-    /// A role of the account.
+    /// A role of the account, or a session of one.
     Role,
     /// A service that asks on behalf of the account, such as the filesystem.
     Service,
@@ -19,6 +19,8 @@ pub struct Principal {
     kind: PrincipalKind,
     account: String,
     name: String,
+    /// ARN of the role whose session this is.
+    role: Option<String>,
 }
 
 impl Principal {
@@ -30,10 +32,10 @@ impl Principal {
     /// The account root: `arn:aws:iam::ACCOUNT:root`.
     pub fn root(account: &str) -> Self {
         let name = format!("arn:aws:iam::{account}:root");
-        Self { kind: PrincipalKind::Root, account: account.to_owned(), name }
+        Self { kind: PrincipalKind::Root, account: account.to_owned(), name, role: None }
     }
 
-    /// A user or role by its ARN.
+    /// A user, a role or a role's session by its ARN.
     pub fn from_arn(arn: &str) -> Option<Self> {
         let parts: Vec<&str> = arn.splitn(6, ':').collect();
         let [_, _, service, _, account, resource] = parts.as_slice() else { return None };
@@ -44,12 +46,21 @@ impl Principal {
             _ => return None,
         };
         let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
-        is_account.then(|| Self { kind, account: (*account).to_owned(), name: arn.to_owned() })
+        let role = match resource.strip_prefix("assumed-role/").map(|rest| rest.split_once('/')) {
+            None => None,
+            Some(Some((role, session))) if !role.is_empty() && !session.is_empty() => {
+                Some(format!("arn:aws:iam::{account}:role/{role}"))
+            }
+            Some(_) => return None,
+        };
+        let (account, name) = ((*account).to_owned(), arn.to_owned());
+        is_account.then_some(Self { kind, account, name, role })
     }
 
     /// A service, by its name such as [`Self::FILESYSTEM`], for an account.
     pub fn service(name: &str, account: &str) -> Self {
-        Self { kind: PrincipalKind::Service, account: account.to_owned(), name: name.to_owned() }
+        let (account, name) = (account.to_owned(), name.to_owned());
+        Self { kind: PrincipalKind::Service, account, name, role: None }
     }
 
     /// Kind.
@@ -66,6 +77,17 @@ impl Principal {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// The ARN that conditions see as `aws:PrincipalArn`: of a session, that of its role.
+    pub fn lasting_name(&self) -> &str {
+        self.role.as_ref().unwrap_or(&self.name)
+    }
+
+    /// Whether an ARN in a policy or a grant means this principal: its own, or that of the role whose
+    /// session it is.
+    pub fn answers_to(&self, arn: &str) -> bool {
+        arn == self.name || self.role.as_deref() == Some(arn)
+    }
 }
 
 #[cfg(test)]
@@ -78,6 +100,17 @@ mod tests {
         assert_eq!(root, Principal::root("000000000000"));
         let user = Principal::from_arn("arn:aws:iam::000000000000:user/ann").unwrap();
         assert_eq!((user.kind(), user.account()), (PrincipalKind::User, "000000000000"));
+        let session = "arn:aws:sts::000000000000:assumed-role/backup/ann";
+        let session = Principal::from_arn(session).unwrap();
+        let role = "arn:aws:iam::000000000000:role/backup";
+        assert_eq!((session.kind(), session.lasting_name()), (PrincipalKind::Role, role));
+        assert!(session.answers_to(role) && session.answers_to(session.name()));
+        assert!(!session.answers_to("arn:aws:iam::000000000000:role/other"));
+        assert!(!user.answers_to(role) && user.answers_to(user.lasting_name()));
+        for text in ["assumed-role", "assumed-role/", "assumed-role/backup", "assumed-role/backup/"]
+        {
+            assert!(Principal::from_arn(&format!("arn:aws:sts::000000000000:{text}")).is_none());
+        }
         assert!(Principal::from_arn("arn:aws:iam::12:user/ann").is_none());
         assert!(Principal::from_arn("ann").is_none());
     }

@@ -128,7 +128,10 @@ fn names(principals: &Principals, caller: &Principal, by_account: bool) -> bool 
                 == Some(caller.account())
     };
     let is_root = caller.kind() == PrincipalKind::Root;
-    principals.aws.iter().any(|name| name == caller.name() || (by_account || is_root) && root(name))
+    principals
+        .aws
+        .iter()
+        .any(|name| caller.answers_to(name) || (by_account || is_root) && root(name))
         || caller.kind() == PrincipalKind::Service
             && principals.services.iter().any(|name| name == caller.name())
 }
@@ -150,7 +153,9 @@ fn values(name: &str, asked: &Asked<'_>, key: &KmsKey) -> Vec<String> {
         }
         "kms:viaservice" if principal.kind() == PrincipalKind::Service => one(principal.name()),
         "kms:calleraccount" | "aws:principalaccount" => one(principal.account()),
-        "aws:principalarn" if principal.kind() != PrincipalKind::Service => one(principal.name()),
+        "aws:principalarn" if principal.kind() != PrincipalKind::Service => {
+            one(principal.lasting_name())
+        }
         "aws:principalisawsservice" => {
             one(if principal.kind() == PrincipalKind::Service { "true" } else { "false" })
         }

@@ -105,7 +105,7 @@ impl Grant {
     /// Whether it allows what is asked.
     pub(super) fn allows(&self, asked: &Asked<'_>) -> bool {
         let operation = GrantOperation::parse(asked.action);
-        self.grantee == asked.principal.name()
+        asked.principal.answers_to(&self.grantee)
             && operation.is_some_and(|operation| self.operations.contains(&operation))
             && asked.granting.is_none_or(|granting| {
                 granting.operations.iter().all(|operation| self.operations.contains(operation))

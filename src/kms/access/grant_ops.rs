@@ -226,7 +226,7 @@ impl Kms {
             Check::default().text("retiringPrincipal", retiring, 1, NAME_LEN_MAX).finish()?;
             page.check()?;
             let caller = view.principal();
-            if caller.name() != retiring && !is_root(caller, &view.ring.account) {
+            if !caller.answers_to(retiring) && !is_root(caller, &view.ring.account) {
                 return Err(denied(caller, Op::ListRetirableGrants));
             }
             let entries = view.ring.keys.values().flat_map(|key| {
@@ -249,8 +249,8 @@ impl Kms {
         self.change(Op::RetireGrant, as_map(params), |draft| {
             let (key, grant) = find_grant(draft, which)?;
             let caller = draft.principal;
-            let may = grant.retiring.as_deref() == Some(caller.name())
-                || grant.grantee == caller.name()
+            let may = grant.retiring.as_deref().is_some_and(|name| caller.answers_to(name))
+                || caller.answers_to(&grant.grantee)
                     && grant.operations.contains(&GrantOperation::RetireGrant)
                 || is_root(caller, &draft.ring.account);
             let is_denied = draft.ring.keys.get(&key);
