@@ -11,6 +11,8 @@ mod audit;
 mod commands;
 #[path = "cli/documents.rs"]
 mod documents;
+#[path = "cli/endpoints.rs"]
+mod endpoints;
 #[path = "cli/fence.rs"]
 mod fence;
 #[path = "cli/keys.rs"]
@@ -19,6 +21,8 @@ mod keys;
 mod mounts;
 #[path = "cli/sandbox.rs"]
 mod sandbox;
+#[path = "common/serve.rs"]
+mod serve;
 #[path = "cli/terminal.rs"]
 mod terminal;
 #[path = "common/user.rs"]

@@ -46,12 +46,12 @@ impl Principal {
             _ => return None,
         };
         let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
-        let role = match resource.strip_prefix("assumed-role/").map(|rest| rest.split_once('/')) {
-            None => None,
-            Some(Some((role, session))) if !role.is_empty() && !session.is_empty() => {
+        let role = match (*service, resource.split('/').collect::<Vec<_>>().as_slice()) {
+            ("sts", [_, role, session]) if !role.is_empty() && !session.is_empty() => {
                 Some(format!("arn:aws:iam::{account}:role/{role}"))
             }
-            Some(_) => return None,
+            ("sts", _) => return None,
+            _ => None,
         };
         let (account, name) = ((*account).to_owned(), arn.to_owned());
         is_account.then_some(Self { kind, account, name, role })
