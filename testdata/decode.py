@@ -214,7 +214,7 @@ def parse_header(raw, volume_id):
 
 FIELDS = {
     "": {"format", "volume", "suite", "created", "kms", "volume_key", "policies", "authentication"},
-    "kms": {"place", "path"},
+    "kms": {"place", "path", "url"},
     "volume_key": {"key_arn", "material", "wrapped"},
     "policies": {"number", "alias"},
     "authentication": {"mac"},
@@ -244,8 +244,9 @@ def parse_config(raw):
     need(config["suite"] == "XAES-256-GCM", "UnknownSuite { found: 0 }", config["suite"])
     need(isinstance(config.get("created"), str), "BadText", "created")
     kms, key = config.get("kms", {}), config.get("volume_key", {})
-    need(kms.get("place") in ("embedded", "directory"), "BadText", "place")
+    need(kms.get("place") in ("embedded", "directory", "endpoint"), "BadText", "place")
     need((kms["place"] == "directory") == ("path" in kms), "BadText", "path")
+    need((kms["place"] == "endpoint") == ("url" in kms), "BadText", "url")
     need(isinstance(key.get("key_arn"), str), "BadText", "key_arn")
     config["id"] = hex_field(config.get("volume"), 32, "volume")
     config["material"] = hex_field(key.get("material", "0" * 64), 64, "material")

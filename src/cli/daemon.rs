@@ -82,6 +82,7 @@ fn argv(args: &MountArgs, global: &Global) -> Vec<OsString> {
     option("keyfile", path(&args.unlock.keyfile));
     option("kms", path(&args.unlock.kms));
     option("audit", path(&args.unlock.audit));
+    option("kms-url", args.unlock.kms_url.clone().map(OsString::from));
     for words in &args.options {
         argv.push("-o".into());
         argv.push(words.into());
@@ -147,11 +148,17 @@ mod tests {
             },
             detached: true,
         };
+        let remote = MountArgs {
+            unlock: UnlockArgs { kms_url: Some("unix:/k".into()), ..UnlockArgs::default() },
+            ..args.clone()
+        };
         let global = Global { quiet: true, verbose: 2, yes: true, no_color: true, json: false };
-        let words = [vec!["kmsfs".into()], argv(&args, &global)].concat();
-        let parsed = Args::try_parse_from(words).unwrap();
-        let Verb::Mount(heard) = parsed.command else { panic!("another command") };
-        assert_eq!(format!("{heard:?}"), format!("{args:?}"));
-        assert_eq!(format!("{:?}", parsed.global), format!("{global:?}"));
+        for args in [args, remote] {
+            let words = [vec!["kmsfs".into()], argv(&args, &global)].concat();
+            let parsed = Args::try_parse_from(words).unwrap();
+            let Verb::Mount(heard) = parsed.command else { panic!("another command") };
+            assert_eq!(format!("{heard:?}"), format!("{args:?}"));
+            assert_eq!(format!("{:?}", parsed.global), format!("{global:?}"));
+        }
     }
 }

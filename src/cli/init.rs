@@ -3,15 +3,17 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::cli::args::{InitArgs, UnlockArgs};
+use crate::cli::place::{Place, own_dir, remote_kms};
 use crate::cli::print::Printer;
 use crate::cli::target::place_text;
-use crate::cli::unlock::{Before, create_kms_with, has_kms, kms_dir, open_kms_with};
+use crate::cli::unlock::{Before, create_kms_with, has_kms, open_kms_with};
 use crate::clock::SystemClock;
 use crate::control::keys::look;
 use crate::control::report::InitReport;
-use crate::control::{Failure, Kind};
+use crate::control::{Failure, Keys, Kind};
 use crate::format::volume::KmsPlace;
 use crate::fs::{self as core, NewVolume};
 use crate::kms::{AliasName, CreateKey, KeyRef, Kms, KmsError, KmsOptions};
@@ -56,7 +58,7 @@ pub fn make_volume(
     unlock: &UnlockArgs,
     options: KmsOptions,
     before: Before<'_>,
-) -> Result<(InitReport, Kms), Failure> {
+) -> Result<(InitReport, Arc<dyn Keys>), Failure> {
     let alias_text = key.unwrap_or(AliasName::FILESYSTEM);
     let alias = AliasName::parse(alias_text).ok_or_else(|| {
         Failure::new(Kind::Usage, format!("not an alias: {alias_text}"))
@@ -66,8 +68,7 @@ pub fn make_volume(
     let made = fill(&lower, &alias, unlock, options, before);
     if made.is_err() {
         // A half of a volume would make the next attempt fail: the directory was empty before.
-        let _none =
-            fs::remove_dir_all(kms_dir(&lower, &KmsPlace::Embedded, &UnlockArgs::default()));
+        let _none = fs::remove_dir_all(own_dir(&lower));
         if is_made {
             let _not_empty = fs::remove_dir(&lower);
         }
@@ -82,22 +83,33 @@ fn fill(
     unlock: &UnlockArgs,
     options: KmsOptions,
     before: Before<'_>,
-) -> Result<(InitReport, Kms), Failure> {
-    let place = match &unlock.kms {
-        Some(dir) => KmsPlace::Directory(absolute(dir)?),
-        None => KmsPlace::Embedded,
+) -> Result<(InitReport, Arc<dyn Keys>), Failure> {
+    let place = match (&unlock.kms, &unlock.kms_url) {
+        (Some(dir), _) => KmsPlace::Directory(absolute(dir)?),
+        (None, Some(url)) => KmsPlace::Endpoint(url.clone()),
+        (None, None) => KmsPlace::Embedded,
     };
-    let dir = kms_dir(lower, &place, &UnlockArgs::default());
-    let is_new = !has_kms(&dir);
-    let kms = match is_new {
-        true => create_kms_with(&dir, unlock, lower, options, before)?,
-        false => open_kms_with(&dir, unlock, &dir, options, before)?,
-    };
-    let key_arn = volume_key(&kms, alias, is_new)?;
+    let (kms, key_arn): (Arc<dyn Keys>, String) =
+        match Place::of(lower, &place, &UnlockArgs::default()) {
+            Place::Url(url) => {
+                let kms = remote_kms(&url, None, before)?;
+                let key_arn = remote_key(&kms, alias, &url)?;
+                (Arc::new(kms), key_arn)
+            }
+            Place::Dir(dir) => {
+                let is_new = !has_kms(&dir);
+                let kms = match is_new {
+                    true => create_kms_with(&dir, unlock, lower, options, before)?,
+                    false => open_kms_with(&dir, unlock, &dir, options, before)?,
+                };
+                let key_arn = volume_key(&kms, alias, is_new)?;
+                (Arc::new(kms), key_arn)
+            }
+        };
     let new = NewVolume {
         kms: place.clone(),
         alias: alias.as_str(),
-        service: &kms,
+        service: &*kms,
         random: &OsRandom,
         clock: &SystemClock,
     };
@@ -131,6 +143,17 @@ fn volume_key(kms: &Kms, alias: &AliasName, is_new: bool) -> Result<String, Fail
     let made = kms.create_key(CreateKey { description, ..CreateKey::default() })?;
     kms.create_alias(alias.as_str(), &KeyRef::from(&made.arn))?;
     Ok(made.arn.to_string())
+}
+
+/// The ARN of the key behind an alias at an endpoint. It is the service's own business to make it.
+fn remote_key(kms: &dyn Keys, alias: &AliasName, url: &str) -> Result<String, Failure> {
+    let key = look(kms, &KeyRef::from(alias)).map_err(|error| match &error {
+        KmsError::NotFound { .. } => Failure::from(error).hint(format!(
+            "kmsfs kms create-alias --alias-name {alias} --target-key-id KEY --endpoint-url {url}"
+        )),
+        _ => Failure::from(error),
+    })?;
+    Ok(key.arn.to_string())
 }
 
 /// Makes the directory if it is not there, and tells whether; refuses one with anything in it.

@@ -17,10 +17,10 @@ use crate::cli::mount_words::MountWords;
 use crate::cli::mounted::{Opened, run_mounted};
 use crate::cli::mounter;
 use crate::cli::notify;
+use crate::cli::place::{Place, open_keys_with};
 use crate::cli::print::Printer;
 use crate::cli::sandbox::raise_for_mount;
 use crate::cli::target::{open_volume, probe};
-use crate::cli::unlock::{kms_dir, open_kms_with};
 use crate::cli::watch::Telling;
 use crate::control::report::{MountReport, Report, SandboxReport};
 use crate::control::{Failure, Kind, Reply, make_socket_dir, real_path, socket_dir};
@@ -126,15 +126,15 @@ fn open(settings: &MountWords, global: &Global) -> Result<Opened, Failure> {
     let create = args.create && is_absent_or_empty(&args.lower);
     let fence = FenceOfMount::new(args)?;
     let (lower, kms) = if create {
-        let dir = kms_dir(&args.lower, &KmsPlace::Embedded, &args.unlock);
-        let before = || fence.raise(&args.lower, &dir);
+        let place = Place::of(&args.lower, &KmsPlace::Embedded, &args.unlock);
+        let before = || fence.raise(&args.lower, place.dir());
         let (report, kms) = make_volume(&args.lower, None, &args.unlock, options, &before)?;
         (report.lower, kms)
     } else {
         let (lower, summary) = probe(&args.lower)?;
-        let dir = kms_dir(&lower, &summary.kms, &args.unlock);
-        let before = || fence.raise(&lower, &dir);
-        let kms = open_kms_with(&dir, &args.unlock, &lower, options, &before)?;
+        let place = Place::of(&lower, &summary.kms, &args.unlock);
+        let before = || fence.raise(&lower, place.dir());
+        let kms = open_keys_with(&lower, &summary, &args.unlock, options, &before)?;
         (lower, kms)
     };
     let (lower, summary) = probe(&lower)?;
@@ -143,7 +143,7 @@ fn open(settings: &MountWords, global: &Global) -> Result<Opened, Failure> {
     tracing::debug!(verbose = global.verbose, "volume is open");
     Ok(Opened {
         volume: Arc::new(volume),
-        kms: Arc::new(kms),
+        kms,
         summary,
         lower,
         mount_point: fence.mount_point.take(),
@@ -170,7 +170,7 @@ impl<'a> FenceOfMount<'a> {
     }
 
     /// Makes, and looks at, what is out of reach from behind the fence, and raises it.
-    fn raise(&self, lower: &Path, kms: &Path) -> Result<(), Failure> {
+    fn raise(&self, lower: &Path, kms: Option<&Path>) -> Result<(), Failure> {
         let failed = |path: &Path, error| Failure::io(path.display(), &error);
         let mount_point = &self.args.mount_point;
         if self.args.create && is_absent(mount_point) {
@@ -181,7 +181,8 @@ impl<'a> FenceOfMount<'a> {
             return Ok(());
         }
         let mut make = DirBuilder::new();
-        make.recursive(true).mode(0o700).create(kms).map_err(|error| failed(kms, error))?;
+        make.recursive(true).mode(0o700);
+        kms.map_or(Ok(()), |kms| make.create(kms).map_err(|error| failed(kms, error)))?;
         let sockets = socket_dir()?;
         make_socket_dir(&sockets)?;
         self.report.set(raise_for_mount(lower, kms, &sockets)?);

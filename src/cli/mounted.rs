@@ -16,17 +16,16 @@ use crate::cli::values::unix_secs;
 use crate::cli::watch::Telling;
 use crate::clock::{Clock, SystemClock};
 use crate::control::report::{HelloReport, MountReport, SandboxReport};
-use crate::control::{Failure, Kind, MountSide, Server, Session, socket_dir};
+use crate::control::{Failure, Keys, Kind, MountSide, Server, Session, socket_dir};
 use crate::fs::{Volume, VolumeSummary, Workers};
 use crate::fuse::{
     Counters, MountError, MountOptions, Mounted, Mounter, UnmountHow, Unmounter, mount_by,
 };
-use crate::kms::Kms;
 
 /// A volume that is open and about to be mounted.
 pub(super) struct Opened {
     pub(super) volume: Arc<Volume>,
-    pub(super) kms: Arc<Kms>,
+    pub(super) kms: Arc<dyn Keys>,
     pub(super) summary: VolumeSummary,
     pub(super) lower: PathBuf,
     pub(super) mount_point: PathBuf,
@@ -50,7 +49,7 @@ pub(super) fn run_mounted(
     let result = serve(&opened, settings, recent, on_ready);
     notify::stopping();
     let ended = opened.volume.shutdown().map_err(Failure::from);
-    let flushed = opened.kms.flush_audit().map_err(Failure::from);
+    let flushed = opened.kms.flush().map_err(Failure::from);
     opened.telling.finish();
     // The first failure is the cause.
     result.and(ended).and(flushed).inspect_err(|failure| tracing::error!("{failure}"))

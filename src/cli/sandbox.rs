@@ -30,21 +30,21 @@ fn raise(fence: &Fence) -> Result<SandboxReport, Failure> {
     })
 }
 
-/// Fences in a mount: its volume, its key service, its control socket, and the kernel's requests.
+/// Fences in a mount: its volume, its key service if it has one of its own, its control socket, and the kernel's requests.
 ///
 /// # Errors
 /// As [`raise`].
 #[cfg(feature = "fuse")]
 pub(super) fn raise_for_mount(
     lower: &Path,
-    kms: &Path,
+    kms: Option<&Path>,
     sockets: &Path,
 ) -> Result<SandboxReport, Failure> {
     // The limit on locked memory is lifted by a capability that the fence takes away.
     let memory_locked = lock_memory();
     let report = raise(&Fence {
         ground: Ground {
-            trees: vec![lower.to_path_buf(), kms.to_path_buf()],
+            trees: [Some(lower), kms].into_iter().flatten().map(Path::to_path_buf).collect(),
             sockets: vec![sockets.to_path_buf()],
             readable: vec![PathBuf::from("/proc")],
             devices: ["/dev/fuse", "/dev/null"].map(PathBuf::from).to_vec(),

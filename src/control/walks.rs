@@ -124,7 +124,7 @@ impl Session {
 
     /// Whether a material is the current one of its key; `None` if the key service does not say.
     fn is_current(&self, key_arn: &str, material: Option<&str>) -> Option<bool> {
-        let key = look(&self.kms, &KeyRef::new(key_arn)).ok()?;
+        let key = look(&*self.kms, &KeyRef::new(key_arn)).ok()?;
         Some(key.current_material?.to_string() == material?)
     }
 
@@ -217,8 +217,8 @@ impl Session {
 
     /// Resolves what the user calls a key: alias, ARN, id, or a unique prefix of an id.
     pub(super) fn key_arn(&self, key: &str) -> Result<KeyArn, Failure> {
-        let id = resolve_prefix(&self.kms, key)?;
-        Ok(look(&self.kms, &KeyRef::new(&id))?.arn)
+        let id = resolve_prefix(&*self.kms, key)?;
+        Ok(look(&*self.kms, &KeyRef::new(&id))?.arn)
     }
 }
 

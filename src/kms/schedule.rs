@@ -61,8 +61,7 @@ impl Kms {
     /// When the next rotation, deletion or expiry falls due; the past for one that is late.
     pub fn next_due(&self) -> Option<Timestamp> {
         let next = |key: &KmsKey| {
-            let rotates =
-                key.state == KeyState::Enabled && key.can_rotate() && !key.is_replica();
+            let rotates = key.state == KeyState::Enabled && key.can_rotate() && !key.is_replica();
             let rotation = key.rotation.filter(|_| rotates).map(|rotation| rotation.next);
             let is_pending = key.state == KeyState::PendingDeletion;
             let deletion = key.deletion.filter(|_| is_pending).map(|deletion| deletion.at);

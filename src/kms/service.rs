@@ -12,9 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::kms::audit::{AuditConfig, AuditHead, AuditLog, Params, Record, UseParams, VerifyKey};
 use crate::kms::db::{DbError, KeyDb, RowId, Rows, Snapshot, SqliteDb, Table};
-use crate::kms::open::{
-    AUDIT_NAME, DATABASE_NAME, check_time, create_database, is_read_only,
-};
+use crate::kms::open::{AUDIT_NAME, DATABASE_NAME, check_time, create_database, is_read_only};
 use crate::kms::regions::WeakRegions;
 use crate::kms::ring::{KeyChange, KeyRing};
 use crate::kms::root::{RootKey, RootKeys};
