@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub)]
 
+#[path = "cli/backup.rs"]
+mod backup;
 #[path = "cli/commands.rs"]
 mod commands;
 #[path = "cli/documents.rs"]
@@ -13,6 +15,8 @@ mod documents;
 mod keys;
 #[path = "cli/mounts.rs"]
 mod mounts;
+#[path = "cli/needs.rs"]
+mod needs;
 #[path = "cli/sandbox.rs"]
 mod sandbox;
 #[path = "cli/terminal.rs"]

@@ -393,3 +393,25 @@ fn related_keys_outlive_the_process() {
     );
     assert!(world.opens(EU, &world.encrypt(HOME, &key)));
 }
+
+/// Law: what is revoked where the primary is opens nothing in any Region, and comes back in all; a
+/// replica's Region revokes nothing by itself, and no material of such a key is destroyed alone.
+#[test]
+fn a_revocation_reaches_every_region() {
+    let world = World::new();
+    let key = world.new_primary(json!({}));
+    world.replicate(&key, EU);
+    let blob = world.encrypt(EU, &key);
+    let materials = world.kms(HOME).materials();
+    let first = materials.iter().find(|m| m.key.key_id().as_str() == key).unwrap().material;
+    world.ok(HOME, "RotateKeyOnDemand", json!({"KeyId": key}));
+    let name = KeyRef::new(&key);
+    let refused = world.kms(EU).revoke_material(&name, &first).unwrap_err();
+    assert_eq!(refused.exception(), "UnsupportedOperationException");
+    world.kms(HOME).revoke_material(&name, &first).unwrap();
+    assert!(!world.opens(EU, &blob) && !world.opens(HOME, &blob));
+    let refused = world.kms(HOME).destroy_material(&name, &first, None).unwrap_err();
+    assert_eq!(refused.exception(), "UnsupportedOperationException");
+    world.kms(HOME).restore_material(&name, &first).unwrap();
+    assert!(world.opens(EU, &blob) && world.opens(HOME, &blob));
+}

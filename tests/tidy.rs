@@ -22,7 +22,8 @@ const MAY_USE: [(&str, &[&str]); 11] = [
 ];
 
 /// Crate and the only places that may name it.
-const NAMED_IN: [(&str, &[&str]); 9] = [
+const NAMED_IN: [(&str, &[&str]); 10] = [
+    ("bip39::", &["kms"]),
     ("fuser::", &["fuse"]),
     ("hyper::", &["http"]),
     ("tokio::", &["http"]),

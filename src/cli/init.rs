@@ -5,16 +5,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::cli::args::{InitArgs, UnlockArgs};
+use crate::cli::kit::{KitWish, make_kit};
 use crate::cli::print::Printer;
 use crate::cli::target::place_text;
-use crate::cli::unlock::{create_kms, has_kms, kms_dir, open_kms};
+use crate::cli::unlock::{create_kms, has_kms, kms_dir, unlock_kms};
 use crate::clock::SystemClock;
 use crate::control::keys::look;
 use crate::control::report::InitReport;
 use crate::control::{Failure, Kind};
 use crate::format::volume::KmsPlace;
 use crate::fs::{self as core, NewVolume};
-use crate::kms::{AliasName, CreateKey, KeyRef, Kms, KmsError};
+use crate::kms::{AliasName, CreateKey, Extent, KeyRef, KeyUse, Kms, KmsError, VolumeReport};
 use crate::random::OsRandom;
 
 /// Runs the command.
@@ -22,7 +23,8 @@ use crate::random::OsRandom;
 /// # Errors
 /// [`Kind::InitNotEmpty`], and what making the key service or the volume answers.
 pub fn run(args: &InitArgs, printer: Printer) -> Result<(), Failure> {
-    let (report, _kms) = make_volume(&args.lower, args.key.as_deref(), &args.unlock)?;
+    let wish = KitWish::of(&args.kit, &args.lower)?;
+    let (report, _kms) = make_volume(&args.lower, args.key.as_deref(), &args.unlock, &wish)?;
     printer.change(&report, text)
 }
 
@@ -47,6 +49,7 @@ pub fn make_volume(
     lower: &Path,
     key: Option<&str>,
     unlock: &UnlockArgs,
+    wish: &KitWish,
 ) -> Result<(InitReport, Kms), Failure> {
     let alias_text = key.unwrap_or(AliasName::FILESYSTEM);
     let alias = AliasName::parse(alias_text).ok_or_else(|| {
@@ -54,7 +57,7 @@ pub fn make_volume(
             .hint("an alias is alias/NAME, with letters, digits, / _ and -")
     })?;
     let (lower, is_made) = empty_dir(lower)?;
-    let made = fill(&lower, &alias, unlock);
+    let made = fill(&lower, &alias, unlock, wish);
     if made.is_err() {
         // A half of a volume would make the next attempt fail: the directory was empty before.
         let _none =
@@ -71,6 +74,7 @@ fn fill(
     lower: &Path,
     alias: &AliasName,
     unlock: &UnlockArgs,
+    wish: &KitWish,
 ) -> Result<(InitReport, Kms), Failure> {
     let place = match &unlock.kms {
         Some(dir) => KmsPlace::Directory(absolute(dir)?),
@@ -78,10 +82,15 @@ fn fill(
     };
     let dir = kms_dir(lower, &place, &UnlockArgs::default());
     let is_new = !has_kms(&dir);
-    let kms = match is_new {
+    let unlocked = match is_new {
         true => create_kms(&dir, unlock, lower)?,
-        false => open_kms(&dir, unlock, &dir)?,
+        false => unlock_kms(&dir, unlock, &dir)?,
     };
+    // A key service that is there has had its kit, unless one is asked for.
+    if is_new || matches!(wish, KitWish::File(_)) {
+        make_kit(&unlocked, wish, lower)?;
+    }
+    let kms = unlocked.kms;
     let key_arn = volume_key(&kms, alias, is_new)?;
     let new = NewVolume {
         kms: place.clone(),
@@ -91,6 +100,7 @@ fn fill(
         clock: &SystemClock,
     };
     let volume = core::init(lower, &new)?;
+    report_new(&kms, lower, &volume.to_string(), &key_arn);
     let report = InitReport {
         volume_id: volume.to_string(),
         lower: lower.to_path_buf(),
@@ -99,6 +109,27 @@ fn fill(
         alias: alias.to_string(),
     };
     Ok((report, kms))
+}
+
+/// Tells the key service of the volume: its key must not go.
+fn report_new(kms: &Kms, lower: &Path, volume: &str, key_arn: &str) {
+    let wraps_volume = KeyUse {
+        key_arn: key_arn.to_owned(),
+        material: look(kms, &KeyRef::new(key_arn)).ok().and_then(|key| key.current_material),
+        files: 0,
+        bytes: 0,
+        is_volume_key: true,
+        is_growing: false,
+    };
+    let report = VolumeReport {
+        volume: volume.to_owned(),
+        path: lower.display().to_string(),
+        uses: vec![wraps_volume],
+        extent: Extent::Whole,
+    };
+    if let Err(error) = kms.report_volume(&report) {
+        tracing::warn!("the key service was not told of the volume: {error}");
+    }
 }
 
 /// The ARN of the key behind an alias. A new key service gets the key; an existing one must have

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::cli::args::{Global, MountArgs};
 use crate::cli::daemon;
 use crate::cli::init::make_volume;
+use crate::cli::kit::KitWish;
 use crate::cli::logging::{self, Destination};
 use crate::cli::mount_point::{check_apart, usable_mount_point};
 use crate::cli::mount_words::MountWords;
@@ -103,7 +104,9 @@ fn check(settings: &MountWords) -> Result<(), Failure> {
     if !(make && is_absent(mount_point)) {
         usable_mount_point(mount_point, lower)?;
     }
-    if !(make && is_absent_or_empty(lower)) {
+    if make && is_absent_or_empty(lower) {
+        KitWish::of(&settings.args.kit, lower)?;
+    } else {
         probe(lower).map_err(|failure| init_hint(failure, settings))?;
     }
     Ok(())
@@ -115,7 +118,8 @@ fn open(settings: &MountWords, global: &Global) -> Result<Opened, Failure> {
     let args = &settings.args;
     let create = args.create && is_absent_or_empty(&args.lower);
     let (lower, kms) = if create {
-        let (report, kms) = make_volume(&args.lower, None, &args.unlock)?;
+        let (report, kms) =
+            make_volume(&args.lower, None, &args.unlock, &KitWish::of(&args.kit, &args.lower)?)?;
         (report.lower, kms)
     } else {
         let (lower, summary) = probe(&args.lower)?;

@@ -29,7 +29,7 @@ pub fn run(args: &ServeArgs, printer: Printer) -> Result<(), Failure> {
     let dir = &args.kms;
     let kms = match has_kms(dir) || !args.create {
         true => open_kms(dir, &args.unlock(), dir)?,
-        false => create_kms(dir, &args.unlock(), dir)?,
+        false => create_kms(dir, &args.unlock(), dir)?.kms,
     };
     let path = args.credentials.clone().unwrap_or_else(|| dir.join("credentials.toml"));
     let credentials = match path.exists() {

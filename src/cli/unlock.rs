@@ -124,7 +124,10 @@ fn first_line(source: impl Read, shown: &str) -> Result<SecretBytes, Failure> {
 }
 
 /// Everything, into one buffer that is never moved: no copy of a secret is left behind.
-fn bounded(source: impl Read, shown: &str) -> Result<Vec<u8>, Failure> {
+///
+/// # Errors
+/// [`Kind::WrongUnlock`] if it is too long.
+pub(super) fn bounded(source: impl Read, shown: &str) -> Result<Vec<u8>, Failure> {
     let limit = u64::try_from(SECRET_LEN_MAX + 1).unwrap_or(u64::MAX);
     let mut bytes = Zeroizing::new(Vec::with_capacity(SECRET_LEN_MAX + 2));
     source.take(limit).read_to_end(&mut bytes).map_err(|error| Failure::io(shown, &error))?;
@@ -144,28 +147,46 @@ pub fn kms_dir(lower: &Path, place: &KmsPlace, args: &UnlockArgs) -> PathBuf {
     }
 }
 
+/// A key service, and what opened it.
+#[derive(Debug)]
+pub struct Unlocked {
+    /// The service.
+    pub kms: Kms,
+    /// Opens one of its slots.
+    pub unlock: Unlock,
+}
+
 /// Opens a key service that exists.
 ///
 /// # Errors
 /// [`Kind::WrongUnlock`], [`Kind::ConfigUnreadable`].
 pub fn open_kms(dir: &Path, args: &UnlockArgs, subject: &Path) -> Result<Kms, Failure> {
+    unlock_kms(dir, args, subject).map(|unlocked| unlocked.kms)
+}
+
+/// The same, and keeps what opened it.
+///
+/// # Errors
+/// As [`open_kms`].
+pub fn unlock_kms(dir: &Path, args: &UnlockArgs, subject: &Path) -> Result<Unlocked, Failure> {
     if !has_kms(dir) {
         let what = format!("{}: no key database", dir.display());
         return Err(Failure::new(Kind::ConfigUnreadable, what)
             .hint("--kms DIR names the directory with keys.db"));
     }
     let unlock = secret(args, Asking::Existing, subject)?;
-    Kms::open(dir, &unlock, KmsOptions::default()).map_err(|error| open_failure(dir, error))
+    let kms = Kms::open(dir, &unlock, KmsOptions::default());
+    kms.map(|kms| Unlocked { kms, unlock }).map_err(|error| open_failure(dir, error))
 }
 
 /// Makes a key service.
 ///
 /// # Errors
 /// [`Kind::ConfigUnwritable`].
-pub fn create_kms(dir: &Path, args: &UnlockArgs, subject: &Path) -> Result<Kms, Failure> {
+pub fn create_kms(dir: &Path, args: &UnlockArgs, subject: &Path) -> Result<Unlocked, Failure> {
     let unlock = secret(args, Asking::New, subject)?;
-    Kms::create(dir, &unlock, Argon2Cost::STANDARD, KmsOptions::default())
-        .map_err(|error| open_failure(dir, error))
+    let kms = Kms::create(dir, &unlock, Argon2Cost::STANDARD, KmsOptions::default());
+    kms.map(|kms| Unlocked { kms, unlock }).map_err(|error| open_failure(dir, error))
 }
 
 /// Whether a key database lies in a directory.
@@ -173,13 +194,15 @@ pub fn has_kms(dir: &Path) -> bool {
     dir.join("keys.db").exists()
 }
 
-fn open_failure(dir: &Path, error: OpenError) -> Failure {
+/// Why a key service is not opened, or its slots are not changed.
+pub fn open_failure(dir: &Path, error: OpenError) -> Failure {
     let kind = match &error {
         OpenError::Busy => Kind::AlreadyRunning,
         OpenError::EmptyPassphrase => Kind::EmptyPassphrase,
         OpenError::Exists { .. } | OpenError::Io(_) => Kind::ConfigUnwritable,
         OpenError::Corrupt { .. } | OpenError::Missing { .. } => Kind::ConfigUnreadable,
         OpenError::Options { .. } => Kind::Usage,
+        OpenError::Refused(error) => return error.clone().into(),
         OpenError::ShortKeyFile { .. } | OpenError::WrongUnlock => Kind::WrongUnlock,
     };
     Failure::new(kind, format!("{}: {error}", dir.display()))

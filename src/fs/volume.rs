@@ -195,6 +195,11 @@ impl Volume {
         }
     }
 
+    /// Whether anything can be changed.
+    pub fn is_writable(&self) -> bool {
+        !self.read_only
+    }
+
     /// Refuses changes of a read-only mount, and notes that there is something to checkpoint.
     pub(super) fn check_writable(&self) -> Result<(), FsError> {
         if self.read_only {
@@ -283,7 +288,7 @@ fn lower_name(node: &Node) -> Option<LowerName> {
 }
 
 /// Bytes; a marker has 96.
-const MARKER_LEN_MAX: usize = 128;
+pub(super) const MARKER_LEN_MAX: usize = 128;
 
 pub(super) fn lock_slot(lock: Option<LockedFile>) -> Mutex<Option<LockedFile>> {
     Mutex::new(Rank::Cache, lock)

@@ -16,21 +16,26 @@ mod crypto_ops;
 mod data_key_pair;
 mod db;
 mod deletion;
+mod drill;
 mod error;
 mod filesystem;
+mod high_water;
 mod import;
 mod key;
 mod key_ops;
 mod key_service;
+mod known_volumes;
 mod mac;
 mod open;
 mod page;
 mod principal;
 mod public_key;
+mod recovery_kit;
 mod regions;
 #[cfg(feature = "testing")]
 mod rehearsal;
 mod replica;
+mod revocation;
 mod ring;
 mod root;
 mod rotation;
@@ -42,6 +47,7 @@ mod shared_secret;
 mod sides;
 mod sign;
 mod slot;
+mod slots;
 mod spec;
 mod state;
 mod store;
@@ -63,6 +69,7 @@ pub use crypto_ops::{
 };
 pub use data_key_pair::{DATA_KEY_PAIR_SPECS, GenerateDataKeyPair, GeneratedDataKeyPair};
 pub use deletion::DeletionScheduled;
+pub use drill::Drill;
 pub use error::{KeyTrouble, KmsError};
 pub use import::{
     ExpirationModel, ImportKeyMaterial, ImportParameters, ImportType, WrappingAlgorithm,
@@ -70,20 +77,24 @@ pub use import::{
 pub use key::{KeyMetadata, Material, RelatedKeys, Rotation};
 pub use key_ops::{CreateKey, KeyEntry};
 pub use key_service::{DataKey, GeneratedKey, KeyDescription, KeyService, Wrapped};
+pub use known_volumes::{Extent, KeyUse, KnownVolume, LOSS_TAG, Need, VolumeReport};
 pub use mac::{GenerateMac, GeneratedMac, VerifyMac};
 pub use open::{KmsOptions, OpenError};
 pub use page::{Page, PageRequest};
 pub use principal::{Principal, PrincipalKind};
 pub use public_key::PublicKey;
+pub use recovery_kit::{KitError, RecoveryKit};
 pub use regions::Regions;
 pub use replica::{ReplicateKey, Replicated};
+pub use revocation::MaterialEntry;
 pub use ring::{ChangeKind, KeyChange};
 pub use rotation::{ImportedEntry, KeyRotationStatus, MaterialState, RotationEntry};
 pub use service::Kms;
 pub use service_keys::SERVICE_ALIASES;
 pub use shared_secret::{Decapsulate, DeriveSharedSecret, Encapsulate, Encapsulated, SharedSecret};
 pub use sign::{Sign, Signed, Verify};
-pub use slot::{Argon2Cost, KEY_FILE_LEN_MIN, Unlock};
+pub use slot::{Argon2Cost, KEY_FILE_LEN_MIN, SlotKind, Unlock};
+pub use slots::SlotEntry;
 pub use spec::{
     DataKeySpec, EncryptionAlgorithm, IncludeKeyMaterial, KeyManager, KeySpec, KeyUsage, Origin,
     RotationType,

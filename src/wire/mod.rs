@@ -113,14 +113,21 @@ fn dispatch(kms: &Kms, op: Op, input: &Value) -> Answer {
         Op::GetKeyRotationStatus => rotation::get_key_rotation_status(kms, input),
         Op::RotateKeyOnDemand => rotation::rotate_key_on_demand(kms, input),
         Op::ListKeyRotations => rotation::list_key_rotations(kms, input),
-        Op::ConnectCustomKeyStore
+        Op::ChangeSlots
+        | Op::ConnectCustomKeyStore
         | Op::CreateCustomKeyStore
         | Op::DeleteCustomKeyStore
         | Op::DeleteKey
         | Op::DeletionDue
         | Op::DescribeCustomKeyStores
+        | Op::DestroyMaterial
         | Op::DisconnectCustomKeyStore
+        | Op::ForgetVolume
         | Op::GetKeyLastUsage
+        | Op::NoteTime
+        | Op::ReportUsage
+        | Op::RestoreMaterial
+        | Op::RevokeMaterial
         | Op::RotateKey
         | Op::SynchronizeMultiRegionKey
         | Op::UpdateCustomKeyStore => {

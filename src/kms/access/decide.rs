@@ -45,7 +45,9 @@ pub(crate) fn authorize(asked: &Asked<'_>, key: &KmsKey) -> Result<(), KmsError>
     }
     if key.manager == KeyManager::Aws {
         // The service's own business: seen and used, and managed by nobody.
-        let is_managing = op.kind() == OpKind::Change && op != Op::RotateKey;
+        let is_own = op == Op::RotateKey
+            || (op.is_of_materials() && principal.name() == Principal::FILESYSTEM);
+        let is_managing = op.kind() == OpKind::Change && !is_own;
         return match is_managing || principal.account() != key.arn.account() {
             true => Err(denied(asked, key, NOT_ALLOWED)),
             false => Ok(()),
