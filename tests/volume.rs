@@ -6,6 +6,10 @@
 mod bench;
 #[path = "volume/life.rs"]
 mod life;
+#[path = "volume/names.rs"]
+mod names;
+#[path = "volume/repair.rs"]
+mod repair;
 #[path = "volume/rotation.rs"]
 mod rotation;
 #[path = "volume/tamper.rs"]

@@ -22,6 +22,6 @@ pub use client::{Client, Mount, list_mounts};
 pub(crate) use failure::io_words;
 pub use failure::{Failure, Kind};
 pub use places::socket_dir;
-pub use protocol::{FsckDepth, Progress, Reply, Request, RewrapRequest, Verb};
+pub use protocol::{FsckDepth, Progress, RepairRequest, Reply, Request, RewrapRequest, Verb};
 pub use server::{Server, Started};
 pub use session::{MountSide, OnProgress, Session};

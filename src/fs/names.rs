@@ -11,7 +11,7 @@ use crate::name::{LowerName, NameError, PlainName};
 pub const OWN_FILE_MODE: u32 = 0o600;
 
 /// Longest sidecar in bytes: a name of 255 bytes and its synthetic IV, with room.
-const SIDECAR_LEN_MAX: usize = 512;
+pub(super) const SIDECAR_LEN_MAX: usize = 512;
 
 /// The names of one directory.
 #[derive(Clone, Copy, Debug)]

@@ -54,7 +54,11 @@ pub struct Node {
     pub entries: RwLock<()>,
     /// Whether name, sidecar and (of a directory) marker are known to be durable.
     pub name_durable: AtomicBool,
+    /// Whether a file was seen to belong where it lies; so is one that was made here.
+    pub at_home: AtomicBool,
     place: Mutex<Place>,
+    /// The name that it had last, once it has none.
+    lost_name: Mutex<Option<(Arc<Node>, LowerName)>>,
     descriptors: RwLock<Descriptors>,
     /// Lookups that the kernel has not taken back.
     lookups: AtomicU64,
@@ -69,7 +73,9 @@ impl Node {
             marker: RwLock::new(Rank::Cache, None),
             entries: RwLock::new(Rank::Dir, ()),
             name_durable: AtomicBool::new(true),
+            at_home: AtomicBool::new(false),
             place: Mutex::new(Rank::Cache, place),
+            lost_name: Mutex::new(Rank::Cache, None),
             descriptors: RwLock::new(Rank::Cache, Descriptors::default()),
             lookups: AtomicU64::new(0),
         }
@@ -93,6 +99,23 @@ impl Node {
     /// The node was moved, or lost its name.
     pub fn set_place(&self, place: Place) {
         *self.place.lock() = place;
+    }
+
+    /// The node loses its name.
+    pub fn lose_name(&self, pinned: Pinned) {
+        let place = std::mem::replace(&mut *self.place.lock(), Place::Pinned(Arc::new(pinned)));
+        if let Place::Named { parent, name } = place {
+            *self.lost_name.lock() = Some((parent, name));
+        }
+    }
+
+    /// Directory and name where the node lies, or lay last.
+    pub fn last_place(&self) -> Option<(Arc<Node>, LowerName)> {
+        match self.place() {
+            Place::Named { parent, name } => Some((parent, name)),
+            Place::Pinned(_) => self.lost_name.lock().clone(),
+            Place::Root => None,
+        }
     }
 
     /// The directory that the node's name lies in.
@@ -123,6 +146,7 @@ impl Node {
         };
         if moved {
             *place = Place::Named { parent: Arc::clone(parent), name: name.clone() };
+            self.at_home.store(false, Ordering::Release);
         }
     }
 
