@@ -10,9 +10,11 @@ mod counters;
 mod device;
 mod errno;
 mod error;
+mod guard;
 mod mountinfo;
 mod negotiate;
 mod options;
+mod seeker;
 mod session;
 
 pub use adapter::Adapter;
@@ -20,4 +22,4 @@ pub use counters::{Counters, Op};
 pub use error::MountError;
 pub use negotiate::Caching;
 pub use options::{MountFlag, MountOptions};
-pub use session::{Invalidator, Mounted, UnmountHow, Unmounter, mount};
+pub use session::{Invalidator, Mounted, UnmountHow, Unmounter, is_mounted, mount, remount};
