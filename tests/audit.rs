@@ -85,7 +85,7 @@ fn every_call_leaves_a_record_with_who_what_and_how_it_ended() {
 fn a_call_that_does_not_parse_is_recorded() {
     let bench = Bench::new();
     bench.call("Decrypt", json!({"CiphertextBlob": 7})).unwrap_err();
-    bench.call("ReplicateKey", json!({})).unwrap_err();
+    bench.call("ConnectCustomKeyStore", json!({})).unwrap_err();
     bench.kms.flush_audit().unwrap();
     let records = records(&bench);
     assert_eq!(records.len(), 2);
