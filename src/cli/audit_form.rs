@@ -4,10 +4,7 @@ use serde_json::Value;
 
 use crate::cli::audit_args::ExportForm;
 use crate::control::keys::short;
-use crate::kms::audit::{keys, text};
-
-/// Members of a record that are ours, and not CloudTrail's.
-const OWN_MEMBERS: [&str; 3] = ["sequence", "chain", "seal"];
+use crate::kms::audit::{cloudtrail_form, keys, text};
 
 /// Columns of the table form: name, and JSON pointer.
 const COLUMNS: [(&str, &str); 16] = [
@@ -103,13 +100,12 @@ impl Export {
     }
 
     /// One record.
-    pub(super) fn record(&mut self, mut record: Value) -> String {
-        if self.form == ExportForm::Csv {
-            return row(&record);
-        }
-        if let (ExportForm::Cloudtrail, Some(members)) = (self.form, record.as_object_mut()) {
-            members.retain(|name, _| !OWN_MEMBERS.contains(&name.as_str()));
-        }
+    pub(super) fn record(&mut self, record: Value) -> String {
+        let record = match self.form {
+            ExportForm::Csv => return row(&record),
+            ExportForm::Cloudtrail => cloudtrail_form(record),
+            ExportForm::Json => record,
+        };
         let separator = if std::mem::take(&mut self.is_first) { "\n" } else { ",\n" };
         format!("{separator}{record}")
     }

@@ -1,17 +1,15 @@
 //! Audit records as events. Shapes: AWS, "Monitor KMS keys with Amazon EventBridge" (KMS developer
 //! guide) and "AWS service events delivered via AWS CloudTrail" (EventBridge user guide).
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::kms::audit::text;
+use crate::kms::audit::{cloudtrail_form, text};
 use crate::random::{OsRandom, uuid};
 
 /// Detail type of a call that changed something.
 pub(super) const API_CALL: &str = "AWS API Call via CloudTrail";
 /// Detail type of an alarm.
 pub(super) const ALARM: &str = "CloudWatch Alarm State Change";
-/// Members of a record that are ours, and not CloudTrail's.
-const OWN_MEMBERS: [&str; 3] = ["sequence", "chain", "seal"];
 
 /// An event in its envelope.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,7 +43,7 @@ pub(super) fn events_of(record: &Value) -> Vec<Event> {
     }
     let is_change = record.get("readOnly") == Some(&Value::Bool(false));
     if is_change && text(record, "/eventType") == "AwsApiCall" {
-        events.push(event(record, API_CALL, plain(record)));
+        events.push(event(record, API_CALL, cloudtrail_form(record.clone())));
     }
     events
 }
@@ -69,7 +67,7 @@ pub(super) fn alarm_event(record: &Value, name: &str, reason: &str, count: u64) 
         "state": {"value": "ALARM", "reason": reason, "timestamp": text(record, "/eventTime")},
         "previousState": {"value": "OK"},
         "count": count,
-        "record": plain(record),
+        "record": cloudtrail_form(record.clone()),
     });
     let value = envelope(record, ALARM, "aws.cloudwatch", vec![arn.into()], detail);
     Event { kind: ALARM, title: format!("alarm {name}: {reason}"), value }
@@ -93,13 +91,6 @@ fn envelope(
         "resources": resources,
         "detail": detail,
     })
-}
-
-/// A record as CloudTrail has it.
-fn plain(record: &Value) -> Value {
-    let members = record.as_object().into_iter().flatten();
-    let members = members.filter(|(name, _)| !OWN_MEMBERS.contains(&name.as_str()));
-    Value::Object(members.map(|(name, value)| (name.clone(), value.clone())).collect::<Map<_, _>>())
 }
 
 fn arns(record: &Value) -> Vec<Value> {

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
-use crate::kms::audit::{LogFiles, LogPlace, record_time, text};
+use crate::kms::audit::{LogFiles, LogPlace, cloudtrail_form, record_time, text};
 use crate::kms::{Kms, Timestamp};
 use crate::wire::output::time;
 
@@ -18,8 +18,6 @@ const LOOK_LEN_MAX: u64 = 32 << 20;
 /// Records stand in the order in which they were written, their times nearly so: how far behind
 /// `StartTime` the search goes on.
 const DISORDER_MILLIS: u64 = 3_600_000;
-/// Members of a record that are ours, and not CloudTrail's.
-const OWN_MEMBERS: [&str; 3] = ["sequence", "chain", "seal"];
 
 /// An exception of CloudTrail.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -217,7 +215,7 @@ fn place(token: &Value) -> Result<LogPlace, TrailError> {
 }
 
 /// One of `Events`.
-fn event(mut record: Value) -> Value {
+fn event(record: Value) -> Value {
     let resources: Vec<Value> = resources(&record)
         .map(|found| {
             json!({"ResourceType": text(found, "/type"), "ResourceName": text(found, "/ARN")})
@@ -237,10 +235,8 @@ fn event(mut record: Value) -> Value {
     }
     event.insert("EventTime".to_owned(), record_time(&record).map_or(Value::Null, time));
     event.insert("Resources".to_owned(), Value::Array(resources));
-    if let Some(members) = record.as_object_mut() {
-        members.retain(|name, _| !OWN_MEMBERS.contains(&name.as_str()));
-    }
-    event.insert("CloudTrailEvent".to_owned(), record.to_string().into());
+    let record = cloudtrail_form(record).to_string();
+    event.insert("CloudTrailEvent".to_owned(), record.into());
     Value::Object(event)
 }
 

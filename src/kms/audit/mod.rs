@@ -14,7 +14,7 @@ mod verify;
 mod watch;
 
 pub use chain::AuditHead;
-pub use pattern::{RecordPattern, keys, record_time, text};
+pub use pattern::{RecordPattern, cloudtrail_form, keys, record_time, text};
 pub use read::{Backward, LogPlace};
 pub use segments::LogFiles;
 pub use switch::AuditLimits;

@@ -74,6 +74,17 @@ impl RecordPattern {
     }
 }
 
+/// Members of a record that are ours, and not CloudTrail's.
+const OWN_MEMBERS: [&str; 3] = ["sequence", "chain", "seal"];
+
+/// A record as CloudTrail has it: without our chain.
+pub fn cloudtrail_form(mut record: Value) -> Value {
+    if let Some(members) = record.as_object_mut() {
+        members.retain(|name, _| !OWN_MEMBERS.contains(&name.as_str()));
+    }
+    record
+}
+
 /// When a record was made.
 pub fn record_time(record: &Value) -> Option<Timestamp> {
     Timestamp::from_iso(text(record, "/eventTime"))
