@@ -88,7 +88,7 @@ fn every_change_of_a_segment_is_found() {
     let (bench, kms) = segmented(3);
     let segments = full(&bench);
     let log = bench.log();
-    let all: Vec<PathBuf> = segments.iter().cloned().chain([log.clone()]).collect();
+    let all: Vec<PathBuf> = segments.iter().cloned().chain([log]).collect();
     let kept: Vec<Vec<u8>> = all.iter().map(|path| std::fs::read(path).unwrap()).collect();
     let restore = || {
         for (path, bytes) in all.iter().zip(&kept) {
