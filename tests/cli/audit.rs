@@ -207,7 +207,8 @@ fn a_mount_tells_events_and_raises_alarms() {
     // In the foreground: the command writes where it was started.
     let words = ["mount", "-f", "--create", "lower", "mnt", "--keyfile", "key"];
     let mut command = sandbox.command(&[&words[..], &["--config", "config.toml"]].concat());
-    let mut mount = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let said = std::fs::File::create(sandbox.path("said")).unwrap();
+    let mut mount = command.stdout(Stdio::null()).stderr(said).spawn().unwrap();
     crate::sandbox::wait_for("mount", || sandbox.line("status mnt").code == 0);
     let made = sandbox.json("kms --on mnt create-key");
     let id = made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
@@ -219,7 +220,8 @@ fn a_mount_tells_events_and_raises_alarms() {
     sandbox.ok(&format!("kms --on mnt schedule-key-deletion --key-id {id}"));
     assert_eq!(sandbox.line(&encrypt).code, 42);
     sandbox.ok("umount mnt");
-    assert!(mount.wait().unwrap().success());
+    let ended = mount.wait().unwrap();
+    assert!(ended.success(), "{ended}: {}", sandbox.read("said").unwrap());
 
     let events: Vec<Value> = sandbox
         .read("events")
