@@ -4,9 +4,12 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::loops::run;
 use crate::writers::Limits;
@@ -148,8 +151,11 @@ impl Target {
         command.args(["mount", "-f"]).arg(lower).arg(home.point());
         command.arg("--keyfile").arg(home.key());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // With the process that mounts for it, which else would mount after its death.
+        command.process_group(0);
         let child = command.spawn()?;
         std::thread::sleep(pause);
+        let _ended = kill_process_group(Pid::from_child(&child), Signal::KILL);
         Running { child: Some(child), point: home.point() }.kill();
         Ok(())
     }

@@ -119,8 +119,8 @@ impl Campaign {
         let home = Home::new();
         let volume = lower.path().join(VOLUME);
         self.target.init(&volume, &home).unwrap();
-        run(Command::new("sync").arg("-f").arg(lower.path())).unwrap();
         let mut running = self.target.mount(&volume, &home, seed).unwrap();
+        self.settle(seed, running.point(), &lower);
         let random = SeededRandom::new(seed ^ 0xc0);
         // An fsync of a directory that comes behind the shutdown succeeds on XFS, with nothing done.
         let is_cut = Arc::new(AtomicBool::new(false));
@@ -146,12 +146,9 @@ impl Campaign {
         let volume = lower.path().join(VOLUME);
         self.target.init(&volume, &home).unwrap();
         let made = recorder.log().moment();
-        if self.target != Target::Kmsfs {
-            // Others need it to be there after any later cut.
-            run(Command::new("sync").arg("-f").arg(lower.path())).unwrap();
-        }
-        let first = recorder.log().moment();
         let mut running = self.target.mount(&volume, &home, seed).unwrap();
+        self.settle(seed, running.point(), &lower);
+        let first = recorder.log().moment();
         let notes = self.work(seed, &mut running, recorder.moment(), |_| {});
         running.kill();
         let last = recorder.log().moment();
@@ -165,8 +162,12 @@ impl Campaign {
             (u64::from_le_bytes(bytes) % limit as u64) as usize
         };
         for no in 0..CUTS_OF_A_RECORDING {
-            // The first cut goes right behind the making of the volume.
-            let moment = if no == 0 { made } else { first + draw(last - first + 1) };
+            // The first cut goes right behind the making of the volume; a plain one needs none.
+            let moment = if no == 0 && self.target != Target::Plain {
+                made
+            } else {
+                first + draw(last - first + 1)
+            };
             let survival = Survival { of_256: [0, 64, 128, 200, 256][draw(5)] };
             let dir = memory_dir();
             let image = dir.path().join("image");
@@ -181,6 +182,19 @@ impl Campaign {
                 break;
             }
         }
+    }
+
+    /// For others, the volume and the writers' own directories are made durable before the work: some
+    /// lose all that lies below a directory that was not, which would hide everything else.
+    fn settle(&self, seed: u64, root: &Path, lower: &LowerMount) {
+        if self.target == Target::Kmsfs {
+            return;
+        }
+        for no in 0..WRITERS {
+            let writer = Writer::new(root, no, seed, no_clock(), self.target.limits());
+            std::fs::create_dir(writer.dir()).unwrap();
+        }
+        run(Command::new("sync").arg("-f").arg(lower.path())).unwrap();
     }
 
     /// Lets writers work, and a rotation beside them; `end` comes in the middle, or when they are
