@@ -104,13 +104,18 @@ impl KeyArn {
     /// Parses a key ARN (any partition); `None` if it is none.
     pub fn parse(text: &str) -> Option<Self> {
         let parts: Vec<&str> = text.splitn(6, ':').collect();
-        let [arn, partition, service, _region, _account, resource] = parts.as_slice() else {
+        let [arn, partition, service, region, account, resource] = parts.as_slice() else {
             return None;
         };
         let id = resource.strip_prefix("key/")?;
+        let is_word = |part: &&str| {
+            let is_fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+            !part.is_empty() && part.bytes().all(is_fine)
+        };
         let well_formed = *arn == "arn"
             && partition.starts_with("aws")
             && *service == "kms"
+            && [partition, region, account].into_iter().all(is_word)
             && text.len() <= Self::LEN_MAX
             && KeyId::parse(id).is_some();
         well_formed.then(|| Self(text.to_owned()))
@@ -338,6 +343,11 @@ mod tests {
             ("eu-central-1", "000000000000", id)
         );
         assert!(KeyArn::parse("arn:aws:s3:::bucket").is_none());
+        for stray in ["aws ", "aws\0", "aws'", "aws\n"] {
+            let text = arn.as_str().replacen("aws", stray, 1);
+            assert!(KeyArn::parse(&text).is_none(), "{text:?}");
+        }
+        assert!(KeyArn::parse(&arn.as_str().replacen("aws", "aws-cn", 1)).is_some());
     }
 
     #[test]
