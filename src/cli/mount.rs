@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::cli::args::{Global, MountArgs};
 use crate::cli::daemon;
@@ -14,7 +15,7 @@ use crate::cli::init::make_volume;
 use crate::cli::logging::{self, Destination};
 use crate::cli::mount_point::{check_apart, usable_mount_point};
 use crate::cli::mount_words::MountWords;
-use crate::cli::mounted::{Opened, run_mounted};
+use crate::cli::mounted::{Opened, mount_failure, run_mounted};
 use crate::cli::mounter;
 use crate::cli::notify;
 use crate::cli::print::Printer;
@@ -25,8 +26,9 @@ use crate::cli::watch::Telling;
 use crate::control::report::{MountReport, Report, SandboxReport};
 use crate::control::{Failure, Kind, Reply, make_socket_dir, real_path, socket_dir};
 use crate::format::KmsPlace;
-use crate::fs::OpenOptions;
-use crate::fuse::Mounter;
+use crate::fs::{OpenOptions, Volume};
+use crate::fuse::{Mounter, remount};
+use crate::kms::Kms;
 
 /// Runs the command.
 ///
@@ -34,6 +36,10 @@ use crate::fuse::Mounter;
 /// [`Kind::MountPoint`], [`Kind::AlreadyRunning`], and what unlocking and opening answer.
 pub fn run(args: &MountArgs, global: &Global, printer: Printer) -> Result<(), Failure> {
     let settings = MountWords::of(args)?;
+    if settings.remount {
+        let (ro, flags) = (settings.args.ro, settings.flags.clone());
+        return remount(&settings.args.mount_point, ro, flags).map_err(mount_failure);
+    }
     if settings.args.detached {
         return run_detached(&settings, global);
     }
@@ -139,7 +145,7 @@ fn open(settings: &MountWords, global: &Global) -> Result<Opened, Failure> {
     };
     let (lower, summary) = probe(&lower)?;
     let options = OpenOptions { read_only: args.ro };
-    let volume = open_volume(&lower, &kms, options)?;
+    let volume = open_when_closed(&lower, &kms, options)?;
     tracing::debug!(verbose = global.verbose, "volume is open");
     Ok(Opened {
         volume: Arc::new(volume),
@@ -189,6 +195,25 @@ impl<'a> FenceOfMount<'a> {
         Ok(())
     }
 }
+
+/// Opens the volume. umount(8) returns before the process of the mount has closed its volume, so a
+/// lock that is held is waited for.
+fn open_when_closed(lower: &Path, kms: &Kms, options: OpenOptions) -> Result<Volume, Failure> {
+    let deadline = Instant::now() + CLOSING_TIME_MAX;
+    loop {
+        match open_volume(lower, kms, options) {
+            Err(failure) if failure.kind == Kind::AlreadyRunning && Instant::now() < deadline => {
+                std::thread::sleep(CLOSING_POLL);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// How long closing a volume may take, once nothing uses it.
+const CLOSING_TIME_MAX: Duration = Duration::from_secs(3);
+
+const CLOSING_POLL: Duration = Duration::from_millis(10);
 
 fn init_hint(failure: Failure, settings: &MountWords) -> Failure {
     let (lower, at) = (settings.args.lower.display(), settings.args.mount_point.display());

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::control::{Failure, Kind, Mount, io_words, list_mounts};
+use crate::fuse::is_mounted;
 
 /// The real path of a mount point: an empty directory on which no volume is mounted.
 ///
@@ -25,7 +26,7 @@ pub(super) fn usable_mount_point(path: &Path, lower: &Path) -> Result<PathBuf, F
         _ => unusable(format!("mount point {shown}: {}", io_words(&error))),
     };
     let real = path.canonicalize().map_err(failed)?;
-    if let Some(other) = list_mounts().into_iter().find(|m| m.hello.mount_point == real) {
+    if let Some(other) = live_mounts().find(|m| m.hello.mount_point == real) {
         let lower = other.hello.lower.display();
         return Err(unusable(format!("mount point {shown} is in use by {lower}"))
             .hint(format!("kmsfs umount {shown}")));
@@ -41,7 +42,12 @@ pub(super) fn usable_mount_point(path: &Path, lower: &Path) -> Result<PathBuf, F
 /// The live mount of a lower directory.
 fn mount_of(lower: &Path) -> Option<Mount> {
     let real = lower.canonicalize().ok()?;
-    list_mounts().into_iter().find(|mount| mount.hello.lower == real)
+    live_mounts().find(|mount| mount.hello.lower == real)
+}
+
+/// Mounts that are there. The process of one that is unmounted answers until its volume is closed.
+fn live_mounts() -> impl Iterator<Item = Mount> {
+    list_mounts().into_iter().filter(|mount| is_mounted(&mount.hello.mount_point))
 }
 
 /// Refuses two directories of which one lies in the other: the mount would hide its own files, or

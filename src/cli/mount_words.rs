@@ -19,6 +19,8 @@ pub(super) struct MountWords {
     pub(super) checks_permissions: bool,
     /// Flags for the kernel.
     pub(super) flags: Vec<MountFlag>,
+    /// A mount that is there gets other flags.
+    pub(super) remount: bool,
 }
 
 impl MountWords {
@@ -53,7 +55,7 @@ impl MountWords {
                 std::path::absolute(&*path).map_err(|error| Failure::io(path.display(), &error))?;
         }
         let checks_permissions = words.default_permissions;
-        Ok(Self { args: merged, checks_permissions, flags: words.flags })
+        Ok(Self { args: merged, checks_permissions, flags: words.flags, remount: words.remount })
     }
 }
 
@@ -75,6 +77,7 @@ pub(super) struct Words {
     pub(super) kms: Option<PathBuf>,
     pub(super) audit: Option<PathBuf>,
     pub(super) flags: Vec<MountFlag>,
+    pub(super) remount: bool,
 }
 
 /// Words for mount(8), systemd and the boot; nothing for us.
@@ -102,10 +105,17 @@ const FOR_OTHERS: &[&str] = &[
 /// [`Kind::Usage`] for an unknown word, by its name.
 pub(super) fn parse_words(options: &[String]) -> Result<Words, Failure> {
     let mut words = Words::default();
-    for word in options.iter().flat_map(|option| option.split(',')).filter(|w| !w.is_empty()) {
-        match word.split_once('=') {
-            Some((name, value)) => take_value(&mut words, name, value)?,
-            None => take_flag(&mut words, word)?,
+    let given = || options.iter().flat_map(|option| option.split(',')).filter(|w| !w.is_empty());
+    words.remount = given().any(|word| word == "remount");
+    for word in given() {
+        let taken = match word.split_once('=') {
+            Some((name, value)) => take_value(&mut words, name, value),
+            None => take_flag(&mut words, word),
+        };
+        match taken {
+            // mount(8) hands over all that the kernel shows of the mount.
+            Err(_) if words.remount => {}
+            taken => taken?,
         }
     }
     Ok(words)
@@ -173,7 +183,7 @@ pub(super) fn from_mount_helper(words: Vec<OsString>) -> Option<Vec<OsString>> {
     if !is_helper && !is_by_libfuse {
         return Some(words);
     }
-    let mut out: Vec<OsString> = vec!["kmsfs".into(), "mount".into()];
+    let mut out: Vec<OsString> = vec!["kmsfs".into(), "mount".into(), "--quiet".into()];
     let mut rest = words.into_iter().skip(1);
     while let Some(word) = rest.next() {
         match word.as_bytes() {
@@ -226,6 +236,15 @@ mod tests {
         assert_eq!(words("idle=soon").unwrap_err().kind, Kind::Usage);
     }
 
+    /// Law: of what mount(8) says when it remounts, only the kernel's flags count.
+    #[test]
+    fn words_of_a_remount_are_the_kernels() {
+        let found = words("ro,nosuid,relatime,user_id=0,allow_other,max_read=9,remount").unwrap();
+        assert!(found.remount && found.ro);
+        assert_eq!(found.flags, [MountFlag::NoSuid]);
+        assert!(!words("ro").unwrap().remount);
+    }
+
     fn helped(words: &[&str]) -> Option<Vec<String>> {
         let out = from_mount_helper(words.iter().map(OsString::from).collect())?;
         Some(out.into_iter().map(|word| word.into_string().unwrap()).collect())
@@ -233,7 +252,8 @@ mod tests {
 
     #[test]
     fn a_call_by_mount_becomes_a_mount_command() {
-        let mount = ["kmsfs", "mount", "/l", "/m", "-o", "rw,dev"].map(str::to_owned).to_vec();
+        let mount =
+            ["kmsfs", "mount", "--quiet", "/l", "/m", "-o", "rw,dev"].map(str::to_owned).to_vec();
         let by_mount = ["/sbin/mount.fuse.kmsfs", "/l", "/m", "-sv", "-o", "rw,dev", "-t", "x"];
         assert_eq!(helped(&by_mount), Some(mount.clone()));
         assert_eq!(helped(&["kmsfs", "/l", "/m", "-o", "rw,dev"]), Some(mount));

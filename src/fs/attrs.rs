@@ -7,8 +7,8 @@ use crate::format::symlink::{self, LowerTarget, inline_plain_len};
 use crate::fs::content::u64_of;
 use crate::fs::nodes::{Node, Place};
 use crate::fs::resize::EmptyHeader;
-use crate::fs::{Attr, FsError, NodeId, SetAttr, SetTime, StatFs, Volume};
-use crate::lower::{LowerDir, LowerStat, NodeKind, TimeSpec};
+use crate::fs::{Attr, Caller, FsError, NodeId, SetAttr, SetTime, StatFs, Volume};
+use crate::lower::{LowerDir, LowerStat, NodeKind, TimeSpec, is_in_group};
 use crate::name::LowerName;
 use crate::units::PlainLen;
 
@@ -130,6 +130,21 @@ impl Volume {
     /// `FsError::StaleNode`, `FsError::Lower`.
     pub fn clear_set_id(&self, node: NodeId) -> Result<(), FsError> {
         self.kill_privileges(&self.nodes.find(node)?)
+    }
+
+    /// Clears sgid after who is in none of the file's groups has set its ACL: the bit could come to
+    /// mean a group that the caller has no part in.
+    ///
+    /// # Errors
+    /// `FsError::Lower`.
+    pub fn clear_foreign_group_id(&self, node: NodeId, caller: Caller) -> Result<(), FsError> {
+        let node = self.nodes.find(node)?;
+        let stat = self.stat_of(&node)?;
+        let is_member = || caller.gid == stat.gid || is_in_group(caller.pid, stat.gid);
+        if stat.mode & SET_GROUP_ID == 0 || is_member() {
+            return Ok(());
+        }
+        self.chmod(&node, stat.mode & !SET_GROUP_ID)
     }
 
     pub(super) fn kill_privileges(&self, node: &Arc<Node>) -> Result<(), FsError> {

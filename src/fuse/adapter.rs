@@ -10,7 +10,6 @@ use std::ffi::OsStr;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -30,7 +29,9 @@ use crate::fuse::convert::{
     write_how, xattr_how,
 };
 use crate::fuse::errno::errno;
-use crate::fuse::negotiate::{Spared, negotiate};
+use crate::fuse::guard::Guard;
+use crate::fuse::negotiate::{Spared, drops_pages_when_written, negotiate};
+use crate::fuse::seeker::Seeker;
 use crate::fuse::session::Invalidator;
 use crate::fuse::{Caching, Counters, MountOptions, Op};
 use crate::lower::NodeKind;
@@ -38,6 +39,9 @@ use crate::lower::NodeKind;
 /// A node's number is never given to another file while the kernel knows it, so one generation
 /// serves.
 const GENERATION: Generation = Generation(0);
+
+/// The attribute that holds an ACL.
+const ACCESS_ACL: &str = "system.posix_acl_access";
 
 thread_local! {
     /// Plaintext of the READ under way. Kept, because fresh pages cost more than the cipher.
@@ -47,8 +51,7 @@ thread_local! {
 /// A volume as fuser wants a filesystem.
 #[derive(Debug)]
 pub struct Adapter {
-    volume: Arc<Volume>,
-    counters: Arc<Counters>,
+    guard: Guard,
     caching: Caching,
     /// Only root enters: the kernel leaves permissions and what an ACL does to a mode to us.
     root_only: bool,
@@ -56,6 +59,18 @@ pub struct Adapter {
     invalidator: Arc<OnceLock<Invalidator>>,
     ttl: Duration,
     spared: Spared,
+    seeking: Seeking,
+}
+
+/// How SEEK_DATA and SEEK_HOLE are answered.
+#[derive(Debug)]
+enum Seeking {
+    /// By the volume, which knows all that was written, but for what mappings wrote.
+    Direct,
+    /// By the volume, after the kernel has written back what it gathered.
+    Gathered(Seeker),
+    /// Not at all: the kernel takes all of a file for data.
+    AllData,
 }
 
 impl Adapter {
@@ -68,13 +83,16 @@ impl Adapter {
     ) -> Self {
         let caching = options.caching();
         Self {
-            volume,
-            counters,
+            guard: Guard::new(volume, counters),
             caching,
             root_only: options.is_root_only(),
             invalidator,
             ttl: caching.ttl(),
             spared: Spared::default(),
+            seeking: match caching {
+                Caching::WriteBack => Seeking::AllData,
+                Caching::WriteThrough | Caching::Shared => Seeking::Direct,
+            },
         }
     }
 
@@ -85,41 +103,6 @@ impl Adapter {
             // Fails for a node that the kernel does not know, which then has no mode to forget.
             let _ = invalidator.invalidate_attributes(node(ino));
         }
-    }
-
-    /// Counts and runs one request. A panic becomes EIO: a handler that unwinds would take its
-    /// thread along, and the mount would run out of them.
-    fn guarded<T>(
-        &self,
-        op: Op,
-        work: impl FnOnce(&Volume) -> Result<T, FsError>,
-    ) -> Result<T, Errno> {
-        self.counters.count(op);
-        match catch_unwind(AssertUnwindSafe(|| work(&self.volume))) {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(self.refused(op, &error)),
-            Err(_) => {
-                self.counters.count_panic();
-                tracing::error!(op = op.name(), "internal error: the request panicked");
-                Err(Errno::EIO)
-            }
-        }
-    }
-
-    /// The volume logs what is corrupt, where it knows which file; here goes what nobody logs.
-    fn refused(&self, op: Op, error: &FsError) -> Errno {
-        if let FsError::Bug(_) = error {
-            tracing::error!(op = op.name(), "{error}");
-        } else {
-            tracing::trace!(op = op.name(), "{error}");
-        }
-        errno(error)
-    }
-
-    /// Counts a request that the kernel shall not send again.
-    fn not_served(&self, op: Op) -> Errno {
-        self.counters.count(op);
-        Errno::ENOSYS
     }
 
     fn reply_entry(&self, made: Result<Attr, Errno>, reply: ReplyEntry) {
@@ -164,11 +147,15 @@ fn reply_written(done: Result<u64, Errno>, reply: ReplyWrite) {
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         self.spared = negotiate(config, self.caching, self.root_only);
+        if drops_pages_when_written(config) {
+            let pages = Arc::clone(&self.invalidator);
+            self.seeking = Seeking::Gathered(Seeker::start(self.guard.clone(), pages)?);
+        }
         Ok(())
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let found = self.guarded(Op::Lookup, |v| v.lookup(node(parent), &plain_name(name)?));
+        let found = self.guard.run(Op::Lookup, |v| v.lookup(node(parent), &plain_name(name)?));
         match found {
             Ok(Some(attr)) => reply.entry(&self.ttl, &file_attr(&attr), GENERATION),
             Ok(None) => {
@@ -180,14 +167,14 @@ impl Filesystem for Adapter {
 
     fn forget(&self, _: &Request, ino: INodeNo, count: u64) {
         // FORGET has no reply, hence nobody to tell.
-        let _ = self.guarded(Op::Forget, |v| {
+        let _ = self.guard.run(Op::Forget, |v| {
             v.forget(node(ino), count);
             Ok(())
         });
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        self.reply_attr(self.guarded(Op::GetAttr, |v| v.attr(node(ino))), reply);
+        self.reply_attr(self.guard.run(Op::GetAttr, |v| v.attr(node(ino))), reply);
     }
 
     fn setattr(
@@ -219,14 +206,14 @@ impl Filesystem for Adapter {
         };
         let _asking = asking(req);
         // Nothing but a ctime is left out: the lower filesystem keeps its own.
-        let done = self.guarded(Op::SetAttr, |v| {
+        let done = self.guard.run(Op::SetAttr, |v| {
             if set == SetAttr::default() { v.attr(node(ino)) } else { v.set_attr(node(ino), &set) }
         });
         self.reply_attr(done, reply);
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
-        match self.guarded(Op::ReadLink, |v| v.readlink(node(ino))) {
+        match self.guard.run(Op::ReadLink, |v| v.readlink(node(ino))) {
             Ok(target) => reply.data(&target),
             Err(errno) => reply.error(errno),
         }
@@ -242,7 +229,7 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        let made = self.guarded(Op::MkNod, |v| {
+        let made = self.guard.run(Op::MkNod, |v| {
             v.mknod(node(parent), &plain_name(name)?, mode, umask, rdev, caller(req))
         });
         self.reply_entry(made, reply);
@@ -257,19 +244,19 @@ impl Filesystem for Adapter {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        let made = self.guarded(Op::MkDir, |v| {
+        let made = self.guard.run(Op::MkDir, |v| {
             v.mkdir(node(parent), &plain_name(name)?, mode, umask, caller(req))
         });
         self.reply_entry(made, reply);
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let done = self.guarded(Op::Unlink, |v| v.unlink(node(parent), &plain_name(name)?));
+        let done = self.guard.run(Op::Unlink, |v| v.unlink(node(parent), &plain_name(name)?));
         reply_empty(done, reply);
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let done = self.guarded(Op::RmDir, |v| v.rmdir(node(parent), &plain_name(name)?));
+        let done = self.guard.run(Op::RmDir, |v| v.rmdir(node(parent), &plain_name(name)?));
         reply_empty(done, reply);
     }
 
@@ -282,9 +269,9 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         let target = target.as_os_str().as_bytes();
-        let made = self.guarded(Op::Symlink, |v| {
-            v.symlink(node(parent), &plain_name(name)?, target, caller(req))
-        });
+        let made = self
+            .guard
+            .run(Op::Symlink, |v| v.symlink(node(parent), &plain_name(name)?, target, caller(req)));
         self.reply_entry(made, reply);
     }
 
@@ -298,7 +285,7 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let done = self.guarded(Op::Rename, |v| {
+        let done = self.guard.run(Op::Rename, |v| {
             let (old, new) = (plain_name(name)?, plain_name(new_name)?);
             v.rename(node(parent), &old, node(new_parent), &new, rename_how(flags)?)
         });
@@ -306,15 +293,16 @@ impl Filesystem for Adapter {
     }
 
     fn link(&self, _: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let made = self.guarded(Op::Link, |v| v.link(node(ino), node(parent), &plain_name(name)?));
+        let made =
+            self.guard.run(Op::Link, |v| v.link(node(ino), node(parent), &plain_name(name)?));
         self.reply_entry(made, reply);
     }
 
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         if self.spared.open {
-            reply.error(self.not_served(Op::Open));
+            reply.error(self.guard.not_served(Op::Open));
         } else {
-            self.counters.count(Op::Open);
+            self.guard.count(Op::Open);
             reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
         }
     }
@@ -333,7 +321,7 @@ impl Filesystem for Adapter {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         let _asking = asking(req);
         PLAIN.with_borrow_mut(|plain| {
-            match self.guarded(Op::Read, |v| v.read(node(ino), at, len, plain)) {
+            match self.guard.run(Op::Read, |v| v.read(node(ino), at, len, plain)) {
                 Ok(got) => reply.data(plain.get(..got).unwrap_or_default()),
                 Err(errno) => reply.error(errno),
             }
@@ -353,7 +341,7 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let _asking = asking(req);
-        let done = self.guarded(Op::Write, |v| {
+        let done = self.guard.run(Op::Write, |v| {
             let len = v.write(node(ino), at, data, write_how(flags))?;
             Ok(u64::try_from(len).unwrap_or(u64::MAX))
         });
@@ -361,7 +349,7 @@ impl Filesystem for Adapter {
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        reply.error(self.not_served(Op::Flush));
+        reply.error(self.guard.not_served(Op::Flush));
     }
 
     fn release(
@@ -374,19 +362,19 @@ impl Filesystem for Adapter {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        self.counters.count(Op::Release);
+        self.guard.count(Op::Release);
         reply.ok();
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, data: bool, reply: ReplyEmpty) {
-        reply_empty(self.guarded(Op::Fsync, |v| v.sync(node(ino), sync_scope(data))), reply);
+        reply_empty(self.guard.run(Op::Fsync, |v| v.sync(node(ino), sync_scope(data))), reply);
     }
 
     fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         if self.spared.opendir {
-            reply.error(self.not_served(Op::OpenDir));
+            reply.error(self.guard.not_served(Op::OpenDir));
         } else {
-            self.counters.count(Op::OpenDir);
+            self.guard.count(Op::OpenDir);
             let keep = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR;
             reply.opened(FileHandle(0), keep);
         }
@@ -401,7 +389,7 @@ impl Filesystem for Adapter {
         mut reply: ReplyDirectory,
     ) {
         let mut given = Given::default();
-        let done = self.guarded(Op::ReadDir, |v| {
+        let done = self.guard.run(Op::ReadDir, |v| {
             v.read_dir(node(ino), cookie, &mut |entry| {
                 let (ino, name) = (INodeNo(entry.node.0), OsStr::from_bytes(&entry.name));
                 given.unless(reply.add(ino, entry.cookie, file_type(entry.kind), name))
@@ -422,7 +410,7 @@ impl Filesystem for Adapter {
         mut reply: ReplyDirectoryPlus,
     ) {
         let mut given = Given::default();
-        let done = self.guarded(Op::ReadDirPlus, |v| {
+        let done = self.guard.run(Op::ReadDirPlus, |v| {
             v.read_dir_plus(node(ino), cookie, &mut |entry, attr| {
                 let (attr, name) = (entry_attr(entry, attr), OsStr::from_bytes(&entry.name));
                 let full = reply.add(attr.ino, entry.cookie, name, &self.ttl, &attr, GENERATION);
@@ -436,16 +424,16 @@ impl Filesystem for Adapter {
     }
 
     fn releasedir(&self, _: &Request, _: INodeNo, _: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
-        self.counters.count(Op::ReleaseDir);
+        self.guard.count(Op::ReleaseDir);
         reply.ok();
     }
 
     fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, data: bool, reply: ReplyEmpty) {
-        reply_empty(self.guarded(Op::FsyncDir, |v| v.sync(node(ino), sync_scope(data))), reply);
+        reply_empty(self.guard.run(Op::FsyncDir, |v| v.sync(node(ino), sync_scope(data))), reply);
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        match self.guarded(Op::StatFs, Volume::statfs) {
+        match self.guard.run(Op::StatFs, Volume::statfs) {
             Ok(s) => reply.statfs(
                 s.blocks, s.bfree, s.bavail, s.files, s.ffree, s.bsize, s.namelen, s.frsize,
             ),
@@ -455,7 +443,7 @@ impl Filesystem for Adapter {
 
     fn setxattr(
         &self,
-        _: &Request,
+        req: &Request,
         ino: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -463,25 +451,30 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        let done = self.guarded(Op::SetXattr, |v| {
-            v.set_xattr(node(ino), name.as_bytes(), value, xattr_how(flags)?)
+        let done = self.guard.run(Op::SetXattr, |v| {
+            v.set_xattr(node(ino), name.as_bytes(), value, xattr_how(flags)?)?;
+            match name == ACCESS_ACL && req.uid() != 0 {
+                // The kernel says so with FUSE_SETXATTR_EXT, which fuser does not relay.
+                true => v.clear_foreign_group_id(node(ino), caller(req)),
+                false => Ok(()),
+            }
         });
         self.forget_mode(ino, name);
         reply_empty(done, reply);
     }
 
     fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, room: u32, reply: ReplyXattr) {
-        let found = self.guarded(Op::GetXattr, |v| v.find_xattr(node(ino), name.as_bytes()));
+        let found = self.guard.run(Op::GetXattr, |v| v.find_xattr(node(ino), name.as_bytes()));
         reply_xattr(found, room, reply);
     }
 
     fn listxattr(&self, req: &Request, ino: INodeNo, room: u32, reply: ReplyXattr) {
-        let listed = self.guarded(Op::ListXattr, |v| v.list_xattrs(node(ino)));
+        let listed = self.guard.run(Op::ListXattr, |v| v.list_xattrs(node(ino)));
         reply_xattr(listed.map(|names| visible_xattrs(names, req)), room, reply);
     }
 
     fn removexattr(&self, _: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let done = self.guarded(Op::RemoveXattr, |v| v.remove_xattr(node(ino), name.as_bytes()));
+        let done = self.guard.run(Op::RemoveXattr, |v| v.remove_xattr(node(ino), name.as_bytes()));
         self.forget_mode(ino, name);
         reply_empty(done, reply);
     }
@@ -490,9 +483,9 @@ impl Filesystem for Adapter {
     /// execute (access(2)).
     fn access(&self, _: &Request, ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
         if !self.root_only {
-            return reply.error(self.not_served(Op::Access));
+            return reply.error(self.guard.not_served(Op::Access));
         }
-        let allowed = self.guarded(Op::Access, |v| {
+        let allowed = self.guard.run(Op::Access, |v| {
             let is_unexecutable =
                 |attr: &Attr| attr.kind != NodeKind::Dir && attr.mode & 0o111 == 0;
             match mask.contains(AccessFlags::X_OK) && is_unexecutable(&v.attr(node(ino))?) {
@@ -514,7 +507,7 @@ impl Filesystem for Adapter {
         _flags: i32,
         reply: ReplyCreate,
     ) {
-        reply.error(self.not_served(Op::Create));
+        reply.error(self.guard.not_served(Op::Create));
     }
 
     fn getlk(
@@ -529,7 +522,7 @@ impl Filesystem for Adapter {
         _pid: u32,
         reply: ReplyLock,
     ) {
-        reply.error(self.not_served(Op::GetLock));
+        reply.error(self.guard.not_served(Op::GetLock));
     }
 
     fn setlk(
@@ -545,11 +538,11 @@ impl Filesystem for Adapter {
         _wait: bool,
         reply: ReplyEmpty,
     ) {
-        reply.error(self.not_served(Op::SetLock));
+        reply.error(self.guard.not_served(Op::SetLock));
     }
 
     fn bmap(&self, _: &Request, _: INodeNo, _: u32, _: u64, reply: ReplyBmap) {
-        reply.error(self.not_served(Op::Bmap));
+        reply.error(self.guard.not_served(Op::Bmap));
     }
 
     fn ioctl(
@@ -563,7 +556,7 @@ impl Filesystem for Adapter {
         _room: u32,
         reply: ReplyIoctl,
     ) {
-        self.counters.count(Op::Ioctl);
+        self.guard.count(Op::Ioctl);
         reply.error(Errno::ENOTTY);
     }
 
@@ -577,7 +570,7 @@ impl Filesystem for Adapter {
         _: PollFlags,
         reply: ReplyPoll,
     ) {
-        reply.error(self.not_served(Op::Poll));
+        reply.error(self.guard.not_served(Op::Poll));
     }
 
     fn fallocate(
@@ -591,16 +584,13 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let _asking = asking(req);
-        let done = self.guarded(Op::Allocate, |v| {
+        let done = self.guard.run(Op::Allocate, |v| {
             v.allocate(node(ino), at, len, allocate_how(mode)?)?;
             if loses_set_id(req) { v.clear_set_id(node(ino)) } else { Ok(()) }
         });
         reply_empty(done, reply);
     }
 
-    /// The kernel asks without writing its dirty pages back first (fs/fuse/file.c, `fuse_lseek`),
-    /// so where it gathers writes we would call data a hole, and a copy would lose it. ENOSYS makes
-    /// it take all of a file for data.
     fn lseek(
         &self,
         _: &Request,
@@ -610,13 +600,16 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        if self.caching == Caching::WriteBack {
-            return reply.error(self.not_served(Op::Seek));
-        }
-        let found = self.guarded(Op::Seek, |v| {
-            let (at, to) = seek_to(offset, whence)?;
-            let found = v.seek(node(ino), at, to)?;
-            i64::try_from(found).map_err(|_| FsError::Errno(libc::EOVERFLOW))
+        let (at, to) = match (&self.seeking, seek_to(offset, whence)) {
+            (Seeking::AllData, _) => return reply.error(self.guard.not_served(Op::Seek)),
+            (Seeking::Gathered(seeker), Ok((at, to))) => {
+                return seeker.seek(node(ino), at, to, reply);
+            }
+            (Seeking::Direct, Ok(asked)) => asked,
+            (_, Err(error)) => return reply.error(errno(&error)),
+        };
+        let found = self.guard.run(Op::Seek, |v| {
+            i64::try_from(v.seek(node(ino), at, to)?).map_err(|_| FsError::Errno(libc::EOVERFLOW))
         });
         match found {
             Ok(at) => reply.offset(at),
@@ -640,7 +633,7 @@ impl Filesystem for Adapter {
         // The reply counts in 32 bits.
         let len = len.min(u64::from(u32::MAX));
         let _asking = asking(req);
-        let done = self.guarded(Op::CopyRange, |v| {
+        let done = self.guard.run(Op::CopyRange, |v| {
             let copied = v.copy_range(node(from), at, node(to), to_at, len)?;
             if loses_set_id(req) {
                 v.clear_set_id(node(to))?;

@@ -10,10 +10,12 @@ mod counters;
 mod device;
 mod errno;
 mod error;
+mod guard;
 mod mounter;
 mod mountinfo;
 mod negotiate;
 mod options;
+mod seeker;
 mod session;
 
 pub use adapter::Adapter;
@@ -22,4 +24,6 @@ pub use error::MountError;
 pub use mounter::{Apart, Mounter, serve as serve_mounts};
 pub use negotiate::Caching;
 pub use options::{MountFlag, MountOptions};
-pub use session::{Invalidator, Mounted, UnmountHow, Unmounter, mount, mount_by};
+pub use session::{
+    Invalidator, Mounted, UnmountHow, Unmounter, is_mounted, mount, mount_by, remount,
+};

@@ -93,6 +93,12 @@ impl MountTable {
         })
     }
 
+    /// Whether what lies on top at `mount_point` is a volume.
+    pub(crate) fn is_kmsfs(&self, mount_point: &Path) -> bool {
+        let mut there = self.entries.iter().rev().filter(|entry| entry.mount_point == mount_point);
+        there.next().is_some_and(MountEntry::is_kmsfs)
+    }
+
     /// Whether another mount lies on top of this one at the same place.
     pub(crate) fn is_covered(&self, entry: &MountEntry) -> bool {
         self.entries.iter().any(|other| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fuser::{InitFlags, KernelConfig};
+use fuser::{InitFlags, KernelConfig, Version};
 
 /// Bytes in one WRITE; the kernel's limit without privileges (256 pages).
 const WRITE_LEN_MAX: u32 = 1 << 20;
@@ -73,6 +73,16 @@ fn spared(offered: InitFlags) -> Spared {
         opendir: offered.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT),
     }
 }
+
+/// Whether a page that is dropped is written back by then, also one that was being written: since
+/// Linux 6.16 the kernel writes pages back from their place, before from copies that nobody waits
+/// for (fs/fuse/file.c, "remove tmp folio for writebacks"). That came with version 7.44.
+pub(crate) fn drops_pages_when_written(config: &KernelConfig) -> bool {
+    config.kernel_abi() >= WRITES_IN_PLACE
+}
+
+/// The kernel's side of the protocol in Linux 6.16.
+const WRITES_IN_PLACE: Version = Version(7, 44);
 
 /// The capabilities that we use where the kernel has them.
 ///

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
@@ -11,7 +12,7 @@ use fuser::{BackgroundSession, Config, Filesystem, INodeNo, Notifier, Session, S
 use crate::fs::{NodeId, Volume};
 use crate::fuse::device::is_connected;
 use crate::fuse::mountinfo::{MountIdentity, MountTable};
-use crate::fuse::{Adapter, Counters, MountError, MountOptions, Mounter};
+use crate::fuse::{Adapter, Counters, MountError, MountFlag, MountOptions, Mounter};
 
 /// How to unmount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,25 @@ pub fn mount_by(
     start(mounter, adapter, counters, options, &invalidator)
 }
 
+/// Gives a mount other flags, as `mount -o remount` does.
+///
+/// # Errors
+/// [`MountError::MountPoint`] if no volume is mounted there, and what mount(2) answers.
+pub fn remount(at: &Path, read_only: bool, extra: Vec<MountFlag>) -> Result<(), MountError> {
+    let mount_point = usable_directory(at)?;
+    if !load_table()?.is_kmsfs(&mount_point) {
+        return Err(MountError::MountPoint { path: mount_point, errno: libc::EINVAL });
+    }
+    let options = MountOptions { read_only, extra, ..MountOptions::default() };
+    rustix::mount::mount_remount(&mount_point, options.mount_flags(), c"")
+        .map_err(|error| MountError::Mount { errno: error.raw_os_error() })
+}
+
+/// Whether a volume is mounted at this path, as far as this process can see.
+pub fn is_mounted(at: &Path) -> bool {
+    load_table().is_ok_and(|table| table.is_kmsfs(at))
+}
+
 /// Mounts any filesystem.
 fn start<F: Filesystem>(
     mounter: Mounter,
@@ -63,7 +83,6 @@ fn start<F: Filesystem>(
     let Some(entry) = load_table()?.find_new(&before, &mount_point).cloned() else {
         return Err(MountError::MountTable);
     };
-    mounter.widen_read_ahead(&entry.identity);
     let connection = Arc::new(device);
     let unmounter = Unmounter {
         mounter,
@@ -73,6 +92,7 @@ fn start<F: Filesystem>(
     };
     match serve(filesystem, &connection, options, invalidator) {
         Ok(session) => {
+            unmounter.mounter.widen_read_ahead(&unmounter.identity);
             let mounted = Mounted { session: Some(session), unmounter, counters, connection };
             // If the root does not answer, dropping unmounts.
             mounted.check_answers()?;
@@ -104,7 +124,8 @@ fn serve<F: Filesystem>(
 }
 
 /// Lets the kernel read ahead as far as one request may carry: its own bound for FUSE is 128 KiB, and
-/// only root may raise it. Without, sequential reads take more requests; nothing else is lost.
+/// only root may raise it, and only behind INIT, which lowers it again. Without, sequential reads take
+/// more requests; nothing else is lost.
 pub(crate) fn widen_read_ahead(device: &OsStr) {
     let bound = Path::new("/sys/class/bdi").join(device).join("read_ahead_kb");
     if let Err(error) = std::fs::write(&bound, READ_AHEAD_KIB) {
@@ -225,6 +246,17 @@ impl Invalidator {
     pub fn invalidate_file(&self, file: NodeId) -> io::Result<()> {
         // From 0 to the end.
         self.notifier.inval_inode(INodeNo(file.0), 0, -1)
+    }
+
+    /// Makes the kernel drop the pages of a range, dirty ones after it has written them back.
+    ///
+    /// # Errors
+    /// As [`Self::invalidate_file`].
+    pub(crate) fn write_back(&self, file: NodeId, range: Range<u64>) -> io::Result<()> {
+        let at = i64::try_from(range.start).unwrap_or(i64::MAX);
+        // A negative length reaches to the end.
+        let len = i64::try_from(range.end.saturating_sub(range.start)).unwrap_or(-1);
+        self.notifier.inval_inode(INodeNo(file.0), at, len)
     }
 
     /// Makes the kernel drop a file's cached attributes, and leaves its pages. Waits for nothing, so a

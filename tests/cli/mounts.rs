@@ -206,6 +206,45 @@ fn mount_calls_the_program_by_another_name() {
     assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
 }
 
+/// Law: mount -o remount turns writing off and on; it says nothing, as mount(8) does.
+#[test]
+fn mount_is_made_read_only_and_writable_again() {
+    let Some(sandbox) = Sandbox::with_mount() else { return };
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let helper = sandbox.path("mount.fuse.kmsfs");
+    std::os::unix::fs::symlink(crate::sandbox::KMSFS, &helper).unwrap();
+    let remount = |at: &str, words: &str| {
+        let mut mount = std::process::Command::new(&helper);
+        mount.args(["lower", at, "-o", words]);
+        sandbox.settle_in(&mut mount);
+        mount.output().unwrap()
+    };
+    let write = || std::fs::write(sandbox.path("mnt/file"), "x");
+    let done = remount("mnt", "remount,ro,nosuid,user_id=0,max_read=131072");
+    assert!(done.status.success() && done.stdout.is_empty() && done.stderr.is_empty(), "{done:?}");
+    assert_eq!(write().unwrap_err().kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    assert!(remount("mnt", "remount,rw").status.success());
+    write().unwrap();
+    // No other mount is touched.
+    std::fs::create_dir(sandbox.path("plain")).unwrap();
+    assert!(!remount("plain", "remount,ro").status.success());
+}
+
+/// Law: umount(8) returns before the volume is closed; the next mount waits for that.
+#[test]
+fn volume_is_mounted_again_at_once() {
+    let Some(sandbox) = Sandbox::with_mount() else { return };
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    for _ in 0..5 {
+        rustix::mount::unmount(sandbox.path("mnt"), rustix::mount::UnmountFlags::empty()).unwrap();
+        sandbox.ok("mount lower mnt --keyfile key");
+    }
+}
+
 /// Law: nonsense at the control socket is answered, and harms nothing.
 #[test]
 fn nonsense_at_the_control_socket_is_refused() {

@@ -7,6 +7,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use rustix::fs::{CWD, FileType, Mode};
+
 use crate::mount::MountedVolume;
 use crate::{errno, write};
 
@@ -181,5 +183,56 @@ fn statfs_tells_of_the_lower_filesystem_and_our_names() {
         assert_eq!((above.f_blocks, above.f_frsize), (below.f_blocks, below.f_frsize));
         assert_eq!(above.f_files, below.f_files);
         assert_eq!(above.f_namemax, 255);
+    });
+}
+
+/// Law: an inode number is one file's alone, and stays its own over rename and remount.
+#[test]
+fn inode_numbers_are_unique_and_stay() {
+    MountedVolume::both(|volume| {
+        fs::create_dir_all(volume.path("d/e")).unwrap();
+        let long = "n".repeat(255);
+        let names = ["a", "d", "d/e", "d/b", "d/e/c", "l", "p", long.as_str()];
+        for name in ["a", "d/b", "d/e/c", &long] {
+            write(&volume.path(name), name);
+        }
+        std::os::unix::fs::symlink("a", volume.path("l")).unwrap();
+        rustix::fs::mknodat(CWD, volume.path("p"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let numbers = |volume: &MountedVolume| -> Vec<u64> {
+            let ino = |name| volume.path(name).symlink_metadata().unwrap().ino();
+            [".", "d/.."].into_iter().chain(names).map(ino).collect()
+        };
+        let before = numbers(volume);
+        assert_eq!(before[..2], [1, 1], "the root");
+        let unique: BTreeSet<u64> = before[1..].iter().copied().collect();
+        assert_eq!(unique.len(), before.len() - 1);
+        volume.remount();
+        assert_eq!(numbers(volume), before);
+        fs::rename(volume.path("d/e/c"), volume.path("c2")).unwrap();
+        assert_eq!(volume.path("c2").metadata().unwrap().ino(), before[6]);
+    });
+}
+
+/// Law: `.` and `..` are listed once, with the numbers that stat shows.
+#[test]
+fn dot_and_dot_dot_are_listed_with_their_inode_numbers() {
+    MountedVolume::both(|volume| {
+        fs::create_dir_all(volume.path("d/e")).unwrap();
+        for _ in 0..2 {
+            for dir in ["d", "d/e"] {
+                let path = volume.path(dir);
+                let listed = rustix::fs::Dir::read_from(fs::File::open(&path).unwrap()).unwrap();
+                let mut dots: Vec<(String, u64)> = listed
+                    .map(|entry| entry.unwrap())
+                    .filter(|entry| entry.file_name().to_bytes().starts_with(b"."))
+                    .map(|entry| (entry.file_name().to_str().unwrap().to_owned(), entry.ino()))
+                    .collect();
+                dots.sort();
+                let ino = |name: &str| path.join(name).metadata().unwrap().ino();
+                let wanted = [(String::from("."), ino(".")), (String::from(".."), ino(".."))];
+                assert_eq!(dots, wanted);
+            }
+            volume.remount();
+        }
     });
 }

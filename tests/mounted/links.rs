@@ -99,6 +99,31 @@ fn symlinks_of_every_kind_of_length() {
     });
 }
 
+/// Law: looking at a link does not set its times through it, nor its own by more than reading does.
+#[test]
+fn times_of_a_symlink_are_its_own() {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+    MountedVolume::both(|volume| {
+        let (target, link) = (volume.path("f"), volume.path("l"));
+        write(&target, "x");
+        symlink("f", &link).unwrap();
+        let at = |tv_sec| Timespec { tv_sec, tv_nsec: 5 };
+        // Read after it was changed, and in the future: relatime has no reason to move it.
+        let times = |sec| Timestamps { last_access: at(sec), last_modification: at(sec - 9) };
+        utimensat(CWD, &target, &times(2_100_000_000), AtFlags::empty()).unwrap();
+        utimensat(CWD, &link, &times(4_000_000_000), AtFlags::SYMLINK_NOFOLLOW).unwrap();
+        for _ in 0..2 {
+            assert_eq!(fs::read_link(&link).unwrap().as_os_str(), "f");
+            assert_eq!(read(&link), b"x");
+            fs::canonicalize(&link).unwrap();
+            let (own, its) = (link.symlink_metadata().unwrap(), link.metadata().unwrap());
+            assert_eq!((own.atime(), own.mtime()), (4_000_000_000, 3_999_999_991));
+            assert_eq!((its.atime(), its.mtime()), (2_100_000_000, 2_099_999_991));
+            volume.remount();
+        }
+    });
+}
+
 #[test]
 fn symlinks_lead_where_they_say() {
     MountedVolume::both(|volume| {

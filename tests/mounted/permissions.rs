@@ -222,28 +222,34 @@ fn group_bit_is_refused_to_who_is_not_in_the_group() {
     });
 }
 
+/// Law: any change of content takes file capabilities away, whoever makes it, and so does an owner.
 #[test]
 fn capabilities_go_when_the_content_changes() {
+    const NAME: &str = "security.capability";
+    // VFS_CAP_REVISION_2 with CAP_NET_RAW permitted (linux/capability.h).
+    let mut capability = 0x0200_0000_u32.to_le_bytes().to_vec();
+    capability.extend((1_u32 << 13).to_le_bytes());
+    capability.extend([0; 12]);
     shared(|volume| {
         let path = volume.path("f");
+        let is_gone = |what: &str, change: &dyn Fn()| {
+            let flags = rustix::fs::XattrFlags::empty();
+            rustix::fs::setxattr(&path, NAME, &capability, flags).unwrap();
+            let mut out = [0; 64];
+            assert_eq!(rustix::fs::getxattr(&path, NAME, &mut out), Ok(20));
+            change();
+            let left = rustix::fs::getxattr(&path, NAME, &mut out);
+            assert_eq!(left, Err(rustix::io::Errno::NODATA), "{what}");
+        };
         write(&path, "content");
         chmod(&path, 0o777).unwrap();
-        // VFS_CAP_REVISION_2 with CAP_NET_RAW permitted (linux/capability.h).
-        let mut capability = 0x0200_0000_u32.to_le_bytes().to_vec();
-        capability.extend((1_u32 << 13).to_le_bytes());
-        capability.extend([0; 12]);
-        let name = "security.capability";
-        let flags = rustix::fs::XattrFlags::empty();
-        rustix::fs::setxattr(&path, name, &capability, flags).unwrap();
-        let mut out = [0; 64];
-        assert_eq!(rustix::fs::getxattr(&path, name, &mut out), Ok(20));
-        as_user(OTHER_USER, &[OTHER_USER], 0, || {
-            let file = OpenOptions::new().write(true).open(&path).unwrap();
-            file.write_all_at(b"x", 0).unwrap();
-            file.sync_all().unwrap();
-        });
-        let left = rustix::fs::getxattr(&path, name, &mut out);
-        assert_eq!(left, Err(rustix::io::Errno::NODATA));
+        for (what, change) in CHANGES {
+            is_gone(what, &|| {
+                as_user(OTHER_USER, &[OTHER_USER], 0, || change(&path));
+            });
+            is_gone(what, &|| change(&path));
+        }
+        is_gone("chown", &|| chown(&path, Some(USER), Some(USER)).unwrap());
     });
 }
 

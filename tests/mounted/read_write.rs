@@ -220,3 +220,22 @@ fn cached_file_is_opened_and_read_without_a_request() {
         assert!(asked.is_empty(), "{asked:?}");
     });
 }
+
+/// Law: the kernel reads ahead as far as one request may carry, where root may tell it to.
+#[test]
+fn sequential_read_asks_for_a_mebibyte_at_a_time() {
+    const LEN: usize = 32 << 20;
+    if !rustix::process::geteuid().is_root() {
+        return crate::mount::skip("not root");
+    }
+    MountedVolume::both(|volume| {
+        let path = volume.path("f");
+        write(&path, pattern(0, LEN));
+        volume.remount();
+        let before = volume.count("read");
+        assert!(read(&path) == pattern(0, LEN));
+        let reads = volume.count("read") - before;
+        // The window grows to its full length first.
+        assert!(reads < 60, "{reads} requests for 32 MiB");
+    });
+}

@@ -66,6 +66,64 @@ fn open_with_trunc_empties_the_file_for_everybody() {
     });
 }
 
+/// Law: a file that several open with O_TRUNC and write shows what one of them wrote, and no zeros.
+#[test]
+fn writers_who_truncate_first_leave_no_zeros() {
+    const LEN: usize = 30_000;
+    MountedVolume::both(|volume| {
+        let path = volume.path("f");
+        std::thread::scope(|scope| {
+            for writer in 1..=3_u8 {
+                let path = &path;
+                scope.spawn(move || {
+                    for _ in 0..20 {
+                        let file = File::create(path).unwrap();
+                        // One write: a cut between two would rightly leave zeros before the second.
+                        assert_eq!(file.write_at(&[writer; LEN], 0).unwrap(), LEN);
+                    }
+                });
+            }
+            for _ in 0..60 {
+                assert!(!std::fs::read(&path).unwrap_or_default().contains(&0));
+            }
+        });
+        assert!(!read(&path).contains(&0));
+        volume.remount();
+        let left = read(&path);
+        assert!(left.len() == LEN && !left.contains(&0));
+    });
+}
+
+/// Law: a terabyte costs what a byte costs.
+#[test]
+fn terabyte_of_zeros_is_made_and_cut_at_once() {
+    const LEN: u64 = 1 << 40;
+    MountedVolume::both(|volume| {
+        let path = volume.path("f");
+        write(&path, "beginning");
+        let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        for len in [LEN, 5, LEN + 3] {
+            let before = (volume.count("setattr"), volume.count("write"));
+            file.set_len(len).unwrap();
+            let after = (volume.count("setattr"), volume.count("write"));
+            assert!(after.0 <= before.0 + 2 && after.1 <= before.1 + 1, "{before:?} {after:?}");
+            assert_eq!(path.metadata().unwrap().len(), len);
+            assert!(path.metadata().unwrap().blocks() < 100);
+        }
+        let mut out = [1; 7];
+        file.read_exact_at(&mut out, LEN - 4).unwrap();
+        assert_eq!(out, [0; 7]);
+        drop(file);
+        volume.remount();
+        assert_eq!(path.metadata().unwrap().len(), LEN + 3);
+        let mut out = [1; 9];
+        File::open(&path).unwrap().read_exact_at(&mut out, 0).unwrap();
+        assert_eq!(&out, b"begin\0\0\0\0");
+        // The full check that a test ends with would read the terabyte.
+        std::fs::remove_file(&path).unwrap();
+    });
+}
+
 #[test]
 fn write_after_a_cut_while_dirty_lands_in_the_new_file() {
     MountedVolume::both(|volume| {

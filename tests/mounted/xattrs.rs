@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
 use rustix::fs::XattrFlags;
@@ -231,6 +231,34 @@ fn acl_lets_in_whom_it_names() {
         as_user(USER, &[USER], 0, || assert_eq!(errno(fs::read(&path)), libc::EACCES));
         rustix::fs::lremovexattr(&path, ACCESS_ACL).unwrap();
         assert_eq!(errno(value(&path, ACCESS_ACL)), libc::ENODATA);
+    });
+}
+
+/// Law: whoever sets the ACL of a file of a group that is not its own gives sgid up.
+#[test]
+fn sgid_goes_with_an_acl_set_from_outside_the_group() {
+    MountedVolume::both(|volume| {
+        if !is_root() {
+            return skip("not root");
+        }
+        let path = volume.path("f");
+        write(&path, "");
+        let dir = volume.path("d");
+        fs::create_dir(&dir).unwrap();
+        let value = acl(&[(1, 7, u32::MAX), (4, 5, u32::MAX), (0x20, 5, u32::MAX)]);
+        let sets = |path: &Path, groups: &[u32]| {
+            chown(path, Some(USER), Some(USER + 100)).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o2755)).unwrap();
+            as_user(USER, groups, 0, || {
+                set(path, "system.posix_acl_access", &value, XattrFlags::empty()).unwrap();
+            });
+            path.metadata().unwrap().mode() & 0o7777
+        };
+        for path in [&path, &dir] {
+            assert_eq!(sets(path, &[USER]), 0o755);
+            assert_eq!(sets(path, &[USER, USER + 100]), 0o2755);
+            assert_eq!(sets(path, &[USER + 100]), 0o2755);
+        }
     });
 }
 

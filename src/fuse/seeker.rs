@@ -1,0 +1,131 @@
+//! SEEK_DATA and SEEK_HOLE: [`Seeker`].
+//!
+//! The kernel gathers what mappings write, and with the writeback cache everything. It asks without handing its dirty pages over (fs/fuse/file.c, `fuse_lseek`), so a hole of
+//! the volume may be data that only the kernel has. Before a hole is told, the kernel drops its pages
+//! there, and a dirty page is written back before it goes (mm/truncate.c,
+//! `invalidate_inode_pages2_range`). Pages of data stay cached.
+
+use std::io;
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+
+use fuser::{Errno, ReplyLseek};
+
+use crate::fs::{FsError, NodeId, SeekTo, Volume};
+use crate::fuse::guard::Guard;
+use crate::fuse::{Invalidator, Op};
+
+/// One request.
+#[derive(Debug)]
+struct Asked {
+    node: NodeId,
+    at: u64,
+    to: SeekTo,
+    reply: ReplyLseek,
+}
+
+/// A thread that seeks. One of its own: the kernel waits for the writing back, which the threads that
+/// serve requests have to answer meanwhile. What the seeking process holds in the kernel is the lock
+/// of the inode, which writing back does not take. Dropping this ends the thread.
+#[derive(Debug)]
+pub(crate) struct Seeker {
+    /// As long as the thread: taken when this is dropped.
+    queue: Option<Sender<Asked>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Seeker {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// What starting it answers.
+    pub(crate) fn start(guard: Guard, pages: Arc<OnceLock<Invalidator>>) -> io::Result<Self> {
+        let (queue, asked) = channel();
+        let thread = std::thread::Builder::new()
+            .name(String::from("seek"))
+            .spawn(move || serve(&guard, &pages, &asked))?;
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
+    }
+
+    /// Lets the thread answer.
+    pub(crate) fn seek(&self, node: NodeId, at: u64, to: SeekTo, reply: ReplyLseek) {
+        let asked = Asked { node, at, to, reply };
+        let refused = match &self.queue {
+            Some(queue) => queue.send(asked).err().map(|error| error.0),
+            None => Some(asked),
+        };
+        if let Some(asked) = refused {
+            asked.reply.error(Errno::EIO);
+        }
+    }
+}
+
+impl Drop for Seeker {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic ends one request, never the thread.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(guard: &Guard, pages: &OnceLock<Invalidator>, asked: &Receiver<Asked>) {
+    for Asked { node, at, to, reply } in asked {
+        let found = guard.run(Op::Seek, |volume| {
+            let pages = pages.get().ok_or(FsError::Bug("seeking before the mount serves"))?;
+            let found = find(volume, &|range| write_back(pages, node, range), node, at, to)?;
+            i64::try_from(found).map_err(|_| FsError::Errno(libc::EOVERFLOW))
+        });
+        match found {
+            Ok(at) => reply.offset(at),
+            Err(errno) => reply.error(errno),
+        }
+    }
+}
+
+fn write_back(pages: &Invalidator, node: NodeId, range: Range<u64>) -> Result<(), FsError> {
+    pages
+        .write_back(node, range)
+        .map_err(|error| FsError::Errno(error.raw_os_error().unwrap_or(libc::EIO)))
+}
+
+/// Next data or hole at or behind `at`, after `write_back` of all that the volume may not know.
+fn find(
+    volume: &Volume,
+    write_back: &dyn Fn(Range<u64>) -> Result<(), FsError>,
+    node: NodeId,
+    at: u64,
+    to: SeekTo,
+) -> Result<u64, FsError> {
+    // Only the kernel knows of a file that grows, until it writes the new pages back.
+    write_back(volume.attr(node)?.size..u64::MAX)?;
+    match to {
+        SeekTo::Data => {
+            let data = volume.seek(node, at, SeekTo::Data)?;
+            if data > at {
+                write_back(at..data)?;
+                return volume.seek(node, at, SeekTo::Data);
+            }
+            Ok(data)
+        }
+        SeekTo::Hole => {
+            let mut hole = volume.seek(node, at, SeekTo::Hole)?;
+            loop {
+                let data = match volume.seek(node, hole, SeekTo::Data) {
+                    // The hole that every file ends with.
+                    Err(FsError::Errno(libc::ENXIO)) => return Ok(hole),
+                    found => found?,
+                };
+                write_back(hole..data)?;
+                let next = volume.seek(node, hole, SeekTo::Hole)?;
+                if next == hole {
+                    return Ok(hole);
+                }
+                hole = next;
+            }
+        }
+    }
+}
