@@ -134,15 +134,16 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// The two lower-case hexadecimal digits of a byte.
+pub fn hex_digits(byte: u8) -> [u8; 2] {
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
+    [digit(byte >> 4), digit(byte & 15)]
+}
+
 /// Lower-case hexadecimal digits of `bytes`.
 pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        for nibble in [byte >> 4, byte & 15] {
-            text.push(char::from(*DIGITS.get(usize::from(nibble)).unwrap_or(&b'0')));
-        }
-    }
+    text.extend(bytes.iter().flat_map(|byte| hex_digits(*byte)).map(char::from));
     text
 }
 

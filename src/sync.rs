@@ -26,6 +26,8 @@ pub enum Rank {
     Database,
     /// The pointer to the KMS' ring of keys; held for a clone or a swap.
     Ring,
+    /// The records that wait for the audit log; held for one record's text or a swap.
+    Audit,
 }
 
 #[cfg(debug_assertions)]

@@ -5,7 +5,7 @@
 mod bench;
 
 use bench::Bench;
-use kmsfs::kms::{KeyRef, KmsError, Principal};
+use kmsfs::kms::{IdentityPolicy, KeyRef, KmsError, Principal, Via};
 use kmsfs::wire;
 use serde_json::{Value, json};
 
@@ -393,4 +393,418 @@ fn a_policy_can_keep_the_filesystem_out() {
         let other = KeyRef::new(other["KeyMetadata"]["KeyId"].as_str().unwrap());
         assert!(bench.kms.as_service().generate_data_key(&other, &bench::none()).is_ok());
     }
+}
+
+const SESSION: &str = "arn:aws:sts::000000000000:assumed-role/Admin/ann";
+
+/// Statements, then calls and whether they are let in.
+struct Table {
+    /// Condition of the one Allow, for everybody.
+    condition: Value,
+    calls: &'static [(&'static str, &'static str, &'static str, bool)],
+}
+
+/// Law: every condition key that tells of a request does so with AWS' values.
+#[test]
+fn conditions_look_at_the_request() {
+    let symmetric = [
+        Table {
+            condition: json!({"StringEquals": {"kms:EncryptionAlgorithm": "SYMMETRIC_DEFAULT"}}),
+            calls: &[
+                (ANN, "Encrypt", r#"{"Plaintext": "AAAA"}"#, true),
+                (ANN, "GenerateDataKey", r#"{"KeySpec": "AES_256"}"#, true),
+                (ANN, "DescribeKey", "{}", false),
+            ],
+        },
+        Table {
+            condition: json!({"StringEquals": {"kms:DataKeyPairSpec": "ECC_NIST_P256"}}),
+            calls: &[
+                (ANN, "GenerateDataKeyPair", r#"{"KeyPairSpec": "ECC_NIST_P256"}"#, true),
+                (ANN, "GenerateDataKeyPair", r#"{"KeyPairSpec": "ECC_NIST_P384"}"#, false),
+            ],
+        },
+        Table {
+            condition: json!({"NumericLessThanEquals": {"kms:RotationPeriodInDays": 180}}),
+            calls: &[
+                (ANN, "EnableKeyRotation", r#"{"RotationPeriodInDays": 180}"#, true),
+                (ANN, "EnableKeyRotation", r#"{"RotationPeriodInDays": 181}"#, false),
+                (ANN, "EnableKeyRotation", "{}", false),
+            ],
+        },
+        Table {
+            condition: json!({"NumericGreaterThanEquals":
+                {"kms:ScheduleKeyDeletionPendingWindowInDays": "14"}}),
+            calls: &[
+                (ANN, "ScheduleKeyDeletion", r#"{"PendingWindowInDays": 7}"#, false),
+                (ANN, "ScheduleKeyDeletion", r#"{"PendingWindowInDays": 14}"#, true),
+            ],
+        },
+        Table {
+            condition: json!({"StringEquals": {"aws:RequestTag/team": "a"},
+                "ForAllValues:StringEquals": {"aws:TagKeys": ["team", "cost"]}}),
+            calls: &[
+                (ANN, "TagResource", r#"{"Tags": [{"TagKey": "team", "TagValue": "a"}]}"#, true),
+                (ANN, "TagResource", r#"{"Tags": [{"TagKey": "team", "TagValue": "b"}]}"#, false),
+                (
+                    ANN,
+                    "TagResource",
+                    r#"{"Tags": [{"TagKey": "team", "TagValue": "a"},
+                        {"TagKey": "other", "TagValue": "x"}]}"#,
+                    false,
+                ),
+            ],
+        },
+        Table {
+            condition: json!({"ForAnyValue:StringEquals": {"aws:TagKeys": "team"}}),
+            calls: &[
+                (ANN, "UntagResource", r#"{"TagKeys": ["cost"]}"#, false),
+                (ANN, "UntagResource", r#"{"TagKeys": ["cost", "team"]}"#, true),
+            ],
+        },
+        Table {
+            condition: json!({"StringEquals": {"kms:GrantConstraintType": "EncryptionContextSubset",
+                "kms:RetiringPrincipal": ROOT, "kms:GranteePrincipal": BOB},
+                "Bool": {"kms:GrantIsForAWSResource": "false"}}),
+            calls: &[
+                (
+                    ANN,
+                    "CreateGrant",
+                    r#"{"GranteePrincipal": "arn:aws:iam::000000000000:user/bob",
+                        "RetiringPrincipal": "arn:aws:iam::000000000000:root",
+                        "Operations": ["Decrypt"],
+                        "Constraints": {"EncryptionContextSubset": {"a": "b"}}}"#,
+                    true,
+                ),
+                (
+                    ANN,
+                    "CreateGrant",
+                    r#"{"GranteePrincipal": "arn:aws:iam::000000000000:user/bob",
+                        "RetiringPrincipal": "arn:aws:iam::000000000000:root",
+                        "Operations": ["Decrypt"],
+                        "Constraints": {"EncryptionContextEquals": {"a": "b"}}}"#,
+                    false,
+                ),
+            ],
+        },
+        Table {
+            condition: json!({"DateGreaterThan": {"aws:CurrentTime": "2023-11-14T22:13:19Z"},
+                "DateLessThan": {"aws:EpochTime": "1700000001"},
+                "NumericEquals": {"aws:EpochTime": 1_700_000_000}}),
+            calls: &[(ANN, "DescribeKey", "{}", true)],
+        },
+        Table {
+            condition: json!({"DateLessThan": {"aws:CurrentTime": "2023-11-14"}}),
+            calls: &[(ANN, "DescribeKey", "{}", false)],
+        },
+        Table {
+            condition: json!({"StringEquals": {"aws:username": "ann", "aws:PrincipalType": "User",
+                "aws:userid": "ann", "aws:RequestedRegion": "us-east-1"}}),
+            calls: &[(ANN, "DescribeKey", "{}", true), (BOB, "DescribeKey", "{}", false)],
+        },
+        Table {
+            condition: json!({"ArnEquals": {"aws:PrincipalArn":
+                "arn:aws:iam::000000000000:role/Admin"}, "StringLike": {"aws:userid": "Admin:*"}}),
+            calls: &[(SESSION, "DescribeKey", "{}", true), (ANN, "DescribeKey", "{}", false)],
+        },
+        Table {
+            condition: json!({"StringEquals": {"kms:EncryptionContext:owner": "${aws:username}"}}),
+            calls: &[
+                (
+                    ANN,
+                    "Encrypt",
+                    r#"{"Plaintext": "AAAA", "EncryptionContext": {"owner": "ann"}}"#,
+                    true,
+                ),
+                (
+                    BOB,
+                    "Encrypt",
+                    r#"{"Plaintext": "AAAA", "EncryptionContext": {"owner": "ann"}}"#,
+                    false,
+                ),
+                // A role has no user name: the variable is none, and nothing equals it.
+                (
+                    SESSION,
+                    "Encrypt",
+                    r#"{"Plaintext": "AAAA", "EncryptionContext": {"owner": ""}}"#,
+                    false,
+                ),
+            ],
+        },
+        Table {
+            condition: json!({"StringEquals": {"kms:CustomerMasterKeySpec": "SYMMETRIC_DEFAULT",
+                "kms:CustomerMasterKeyUsage": "ENCRYPT_DECRYPT", "kms:KeyOrigin": "AWS_KMS"},
+                "Null": {"kms:MultiRegionKeyType": "true", "aws:SourceIp": "true",
+                "aws:PrincipalTag/team": "true"}}),
+            calls: &[(ANN, "DescribeKey", "{}", true)],
+        },
+        Table {
+            condition: json!({"Bool": {"kms:BypassPolicyLockoutSafetyCheck": "false"}}),
+            calls: &[
+                (ANN, "PutKeyPolicy", r#"{"Policy": "x"}"#, true),
+                (
+                    ANN,
+                    "PutKeyPolicy",
+                    r#"{"Policy": "x", "BypassPolicyLockoutSafetyCheck": true}"#,
+                    false,
+                ),
+            ],
+        },
+    ];
+    for table in symmetric {
+        check_table(json!({}), &table);
+    }
+    let signing = json!({"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"});
+    let sign = Table {
+        condition: json!({"StringEquals": {"kms:SigningAlgorithm": "ECDSA_SHA_256",
+            "kms:MessageType": "RAW"}}),
+        calls: &[
+            (ANN, "Sign", r#"{"Message": "AAAA", "SigningAlgorithm": "ECDSA_SHA_256"}"#, true),
+            (
+                ANN,
+                "Sign",
+                r#"{"Message": "AAAA", "SigningAlgorithm": "ECDSA_SHA_256",
+                    "MessageType": "DIGEST"}"#,
+                false,
+            ),
+        ],
+    };
+    check_table(signing, &sign);
+    let mac = Table {
+        condition: json!({"StringEquals": {"kms:MacAlgorithm": "HMAC_SHA_384"}}),
+        calls: &[
+            (ANN, "GenerateMac", r#"{"Message": "AAAA", "MacAlgorithm": "HMAC_SHA_384"}"#, true),
+            (ANN, "GenerateMac", r#"{"Message": "AAAA", "MacAlgorithm": "HMAC_SHA_256"}"#, false),
+        ],
+    };
+    check_table(json!({"KeySpec": "HMAC_384", "KeyUsage": "GENERATE_VERIFY_MAC"}), &mac);
+    let import = Table {
+        condition: json!({"StringEquals": {"kms:WrappingAlgorithm": "RSAES_OAEP_SHA_256",
+            "kms:WrappingKeySpec": "RSA_2048"}}),
+        calls: &[
+            (
+                ANN,
+                "GetParametersForImport",
+                r#"{"WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2048"}"#,
+                true,
+            ),
+            (
+                ANN,
+                "GetParametersForImport",
+                r#"{"WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_3072"}"#,
+                false,
+            ),
+        ],
+    };
+    check_table(json!({"Origin": "EXTERNAL"}), &import);
+    let expiry = Table {
+        condition: json!({"StringEquals": {"kms:ExpirationModel": "KEY_MATERIAL_EXPIRES"},
+            "NumericLessThan": {"kms:ValidTo": "1700100000"},
+            "DateLessThan": {"kms:ValidTo": "2023-11-16"}}),
+        calls: &[
+            (
+                ANN,
+                "ImportKeyMaterial",
+                r#"{"ImportToken": "AAAA", "EncryptedKeyMaterial": "AAAA", "ValidTo": 1700050000}"#,
+                true,
+            ),
+            (
+                ANN,
+                "ImportKeyMaterial",
+                r#"{"ImportToken": "AAAA", "EncryptedKeyMaterial": "AAAA", "ValidTo": 1700200000}"#,
+                false,
+            ),
+        ],
+    };
+    check_table(json!({"Origin": "EXTERNAL"}), &expiry);
+}
+
+/// A call that is let in may still fail for another reason: only whether it was denied is looked at.
+fn check_table(create: Value, table: &Table) {
+    for (who, operation, input, allowed) in table.calls {
+        let bench = Bench::new();
+        let mut allow = statement("Allow", json!({"AWS": "*"}), json!("kms:*"));
+        allow["Condition"] = table.condition.clone();
+        let policy = json!({"Version": "2012-10-17", "Statement": [allow]}).to_string();
+        let mut create = create.clone();
+        create["Policy"] = policy.into();
+        create["BypassPolicyLockoutSafetyCheck"] = true.into();
+        let made = bench.call("CreateKey", create).unwrap();
+        let mut input: Value = serde_json::from_str(input).unwrap();
+        input["KeyId"] = made["KeyMetadata"]["KeyId"].clone();
+        let answer = call_as(&bench, who, operation, input.clone());
+        assert_eq!(!is_denied(answer), *allowed, "{operation} {input} under {}", table.condition);
+    }
+}
+
+/// Law: the aliases of a key, and the one that a request names it by, are told apart.
+#[test]
+fn conditions_look_at_aliases() {
+    let bench = Bench::new();
+    let allow = |condition: Value, action: &str| {
+        let mut allow = statement("Allow", json!({"AWS": "*"}), json!(action));
+        allow["Condition"] = condition;
+        allow
+    };
+    let by_request = json!({"StringLike": {"kms:RequestAlias": "alias/app/*"}});
+    let by_resource = json!({"ForAnyValue:StringEquals": {"kms:ResourceAliases": "alias/app/x"}});
+    let same = json!({"Bool": {"kms:ReEncryptOnSameKey": "true"}});
+    let statements = [
+        allow(by_request, "kms:Encrypt"),
+        allow(by_resource, "kms:DescribeKey"),
+        allow(same, "kms:ReEncrypt*"),
+    ];
+    let key = key_with(&bench, &statements);
+    let other = key_with(&bench, &statements);
+    let create = |name| bench.call("CreateAlias", json!({"AliasName": name, "TargetKeyId": key}));
+    create("alias/app/x").unwrap();
+    create("alias/free").unwrap();
+    assert!(encrypt(&bench, ANN, "alias/app/x", json!({})).is_ok());
+    let arn = "arn:aws:kms:us-east-1:000000000000:alias/app/x";
+    let blob = encrypt(&bench, ANN, arn, json!({})).unwrap()["CiphertextBlob"].clone();
+    assert!(is_denied(encrypt(&bench, ANN, "alias/free", json!({}))));
+    assert!(is_denied(encrypt(&bench, ANN, &key, json!({}))));
+    let describe = |key: &str| call_as(&bench, ANN, "DescribeKey", json!({"KeyId": key}));
+    assert!(describe(&key).is_ok() && describe("alias/free").is_ok());
+    assert!(is_denied(describe(&other)));
+    let move_to = |key: &str| {
+        call_as(&bench, ANN, "ReEncrypt", json!({"CiphertextBlob": blob, "DestinationKeyId": key}))
+    };
+    assert!(move_to("alias/free").is_ok());
+    assert!(is_denied(move_to(&other)));
+}
+
+/// Law: a key policy and a grant that name a role mean its sessions.
+#[test]
+fn sessions_act_for_their_role() {
+    let bench = Bench::new();
+    let role = "arn:aws:iam::000000000000:role/path/Admin";
+    let key = key_with(&bench, &[statement("Allow", json!({"AWS": role}), json!("kms:Encrypt"))]);
+    let blob = encrypt(&bench, SESSION, &key, json!({})).unwrap()["CiphertextBlob"].clone();
+    let decrypt = || call_as(&bench, SESSION, "Decrypt", json!({"CiphertextBlob": blob}));
+    assert!(is_denied(decrypt()));
+    let grant = json!({"KeyId": key, "GranteePrincipal": role, "Operations": ["Decrypt"]});
+    bench.call("CreateGrant", grant).unwrap();
+    assert!(decrypt().is_ok());
+    let other = "arn:aws:sts::000000000000:assumed-role/Other/ann";
+    assert!(is_denied(encrypt(&bench, other, &key, json!({}))));
+}
+
+/// Law: a grant token is checked, and a good one changes nothing: grants are in force at once.
+#[test]
+fn grant_tokens_are_those_of_grants() {
+    let bench = Bench::new();
+    let key = key_with(&bench, &[]);
+    let grant = json!({"KeyId": key, "GranteePrincipal": ANN, "Operations": ["Encrypt"]});
+    let made = bench.call("CreateGrant", grant).unwrap();
+    let encrypt = |who: &str, tokens: Value| {
+        let input = json!({"KeyId": key, "Plaintext": "AAAA", "GrantTokens": tokens});
+        call_as(&bench, who, "Encrypt", input)
+    };
+    let token = made["GrantToken"].clone();
+    assert!(encrypt(ANN, json!([token])).is_ok());
+    assert!(is_denied(encrypt(BOB, json!([token]))));
+    for tokens in [json!(["AAAA"]), json!([token, "not base64"])] {
+        assert_eq!(refusal(encrypt(ANN, tokens)).0, "InvalidGrantTokenException");
+    }
+    assert_eq!(refusal(encrypt(ANN, json!([""]))).0, "ValidationException");
+    assert_eq!(refusal(encrypt(ANN, json!(vec!["a"; 11]))).0, "ValidationException");
+    bench.call("RevokeGrant", json!({"KeyId": key, "GrantId": made["GrantId"]})).unwrap();
+    assert_eq!(refusal(encrypt(ANN, json!([token]))).0, "InvalidGrantTokenException");
+}
+
+/// Law: who has an identity policy may do, where the key policy leaves it to the account, what it
+/// allows, and nothing that it denies.
+#[test]
+fn identity_policies_count_where_the_account_is_allowed() {
+    let bench = Bench::new();
+    let key = bench.new_key();
+    let direct = key_with(&bench, &[statement("Allow", json!({"AWS": ANN}), json!("kms:Encrypt"))]);
+    let ann = |statements: Value| {
+        let policy = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
+        Principal::from_arn(ANN).unwrap().with_policy(IdentityPolicy::parse(&policy).unwrap())
+    };
+    let call = |who: &Principal, operation: &str, input: Value| {
+        wire::call(&bench.kms, who, operation, &input)
+    };
+    let encrypt = |who, key: &str| call(who, "Encrypt", json!({"KeyId": key, "Plaintext": "AAAA"}));
+    let nothing = ann(json!([]));
+    let words = refusal(encrypt(&nothing, key.as_str())).1;
+    assert!(words.ends_with("because no identity-based policy allows the kms:Encrypt action"));
+    // The key policy names her: that is enough.
+    assert!(encrypt(&nothing, &direct).is_ok());
+    for operation in ["CreateKey", "ListKeys", "ListAliases"] {
+        assert!(is_denied(call(&nothing, operation, json!({}))), "{operation}");
+    }
+    assert!(is_denied(call(&nothing, "GenerateRandom", json!({"NumberOfBytes": 1}))));
+
+    let some = ann(json!([
+        {"Effect": "Allow", "Action": ["kms:Encrypt", "kms:List*"], "Resource": "*"},
+        {"Effect": "Allow", "Action": "kms:*Alias", "Resource":
+            ["arn:aws:kms:*:*:alias/${aws:username}/*", key.as_str()]},
+        {"Effect": "Deny", "Action": "kms:Encrypt", "Resource": "*",
+            "Condition": {"StringEquals": {"kms:EncryptionContext:secret": "yes"}}},
+    ]));
+    assert!(encrypt(&some, key.as_str()).is_ok());
+    assert!(call(&some, "ListKeys", json!({})).is_ok());
+    assert!(is_denied(call(&some, "DescribeKey", json!({"KeyId": key.as_str()}))));
+    let secret =
+        json!({"KeyId": direct, "Plaintext": "AAAA", "EncryptionContext": {"secret": "yes"}});
+    let words = refusal(call(&some, "Encrypt", secret)).1;
+    assert!(words.ends_with("with an explicit deny in an identity-based policy"), "{words}");
+    let alias = |name: &str| json!({"AliasName": name, "TargetKeyId": key.as_str()});
+    assert!(call(&some, "CreateAlias", alias("alias/ann/x")).is_ok());
+    assert!(is_denied(call(&some, "CreateAlias", alias("alias/bob/x"))));
+    assert!(call(&some, "DeleteAlias", json!({"AliasName": "alias/ann/x"})).is_ok());
+    // Without one: all that the account may.
+    assert!(call_as(&bench, ANN, "DescribeKey", json!({"KeyId": key.as_str()})).is_ok());
+}
+
+/// Law: a call tells from where it comes.
+#[test]
+fn conditions_look_at_the_address() {
+    let bench = Bench::new();
+    let mut allow = statement("Allow", json!({"AWS": ANN}), json!("kms:Encrypt"));
+    allow["Condition"] = json!({"IpAddress": {"aws:SourceIp": ["10.0.0.0/8", "::1"]},
+        "Bool": {"aws:SecureTransport": "false"}});
+    let key = key_with(&bench, &[allow]);
+    for (via, allowed) in [
+        (Via::Network("10.1.2.3".parse().unwrap()), true),
+        (Via::Network("::1".parse().unwrap()), true),
+        (Via::Network("11.1.2.3".parse().unwrap()), false),
+        (Via::Socket, false),
+        (Via::Process, false),
+    ] {
+        let input = json!({"KeyId": key, "Plaintext": "AAAA"});
+        let ann = Principal::from_arn(ANN).unwrap();
+        let answer = wire::call(&bench.kms.reached(via), &ann, "Encrypt", &input);
+        assert_eq!(answer.is_ok(), allowed, "{via:?}");
+    }
+}
+
+/// Law: the policy of a service's key is the one that decides: its service uses it, the account looks.
+#[test]
+fn keys_of_services_are_used_through_them() {
+    let bench = Bench::new();
+    let described = bench.call("DescribeKey", json!({"KeyId": "alias/aws/fs"})).unwrap();
+    let key = described["KeyMetadata"]["KeyId"].clone();
+    let shown = bench.call("GetKeyPolicy", json!({"KeyId": key})).unwrap();
+    let policy: Value = serde_json::from_str(shown["Policy"].as_str().unwrap()).unwrap();
+    let through = &policy["Statement"][0]["Condition"]["StringEquals"];
+    assert_eq!(through["kms:ViaService"], Principal::FILESYSTEM);
+    assert_eq!(through["kms:CallerAccount"], "000000000000");
+    let root = json!({"AWS": ROOT});
+    assert_eq!(policy["Statement"][1]["Principal"], root);
+    let filesystem = bench.kms.as_service();
+    assert!(filesystem.generate_data_key(&KeyRef::new("alias/aws/fs"), &bench::none()).is_ok());
+    for (operation, allowed) in
+        [("GetKeyRotationStatus", true), ("ListResourceTags", true), ("DisableKey", false)]
+    {
+        let answer = bench.call(operation, json!({"KeyId": key}));
+        assert_eq!(!is_denied(answer), allowed, "{operation}");
+    }
+    assert!(is_denied(encrypt(&bench, ROOT, "alias/aws/fs", json!({}))));
+    // The same once the database is opened anew.
+    let again =
+        wire::call(&bench.open(), &bench.kms.owner(), "GetKeyPolicy", &json!({"KeyId": key}));
+    assert_eq!(again.unwrap(), shown);
 }

@@ -32,6 +32,12 @@ impl ShortKey {
         seal_with(&self.0, &random_array(random), aad, plain)
     }
 
+    /// Appends a short record that is sealed under a nonce which the caller has just drawn from the
+    /// generator, and uses nowhere else.
+    pub fn seal_at(&self, nonce: &[u8; NONCE_LEN], aad: &[u8], plain: &[u8], out: &mut Vec<u8>) {
+        push_sealed(&self.0, nonce, aad, plain, out);
+    }
+
     /// Opens what [`Self::seal`] made.
     ///
     /// # Errors
@@ -61,16 +67,30 @@ pub(super) fn seal_with(
     aad: &[u8],
     plain: &[u8],
 ) -> Vec<u8> {
-    let (session, own) = split_nonce(nonce);
-    let mut ciphertext = plain.to_vec();
-    let tag = Aes256Gcm::new(key.derive(&session).expose().into())
-        .encrypt_inout_detached(&own.into(), aad, ciphertext.as_mut_slice().into())
-        .unwrap_or_else(|_| stop("aes-gcm seal"));
     let mut sealed = Vec::with_capacity(SHORT_OVERHEAD + plain.len());
-    sealed.extend_from_slice(nonce);
-    sealed.extend_from_slice(&tag);
-    sealed.extend_from_slice(&ciphertext);
+    push_sealed(key, nonce, aad, plain, &mut sealed);
     sealed
+}
+
+fn push_sealed(
+    key: &XaesKey,
+    nonce: &[u8; NONCE_LEN],
+    aad: &[u8],
+    plain: &[u8],
+    out: &mut Vec<u8>,
+) {
+    let (session, own) = split_nonce(nonce);
+    // Copied once, so that no bare byte is left where the vector might have to move from.
+    out.reserve(SHORT_OVERHEAD + plain.len());
+    out.extend_from_slice(nonce);
+    let tag_at = out.len();
+    out.extend_from_slice(&[0; TAG_LEN]);
+    out.extend_from_slice(plain);
+    let (tag_place, ciphertext) = out.get_mut(tag_at..).unwrap_or_default().split_at_mut(TAG_LEN);
+    let tag = Aes256Gcm::new(key.derive(&session).expose().into())
+        .encrypt_inout_detached(&own.into(), aad, ciphertext.into())
+        .unwrap_or_else(|_| stop("aes-gcm seal"));
+    tag_place.copy_from_slice(&tag);
 }
 
 pub(super) fn open_with(key: &XaesKey, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, AuthFailed> {

@@ -6,6 +6,8 @@
 //! secret_access_key = "..."
 //! arn = "arn:aws:iam::000000000000:root"
 //! ```
+//!
+//! A user or role may have a `policy`, an identity policy as JSON text: docs/KMS.md, "Who may do what".
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +22,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::kms::Principal;
+use crate::http::sigv4::LastKey;
+use crate::kms::{IdentityPolicy, Principal, PrincipalKind};
 use crate::random::{Random, random_array};
 
 /// Longest file that is read, in bytes.
@@ -35,6 +38,8 @@ pub struct Credential {
     pub secret: Arc<Zeroizing<String>>,
     /// Who it is.
     pub principal: Principal,
+    /// What its last request was checked with.
+    pub(super) last_key: Arc<LastKey>,
 }
 
 impl fmt::Debug for Credential {
@@ -86,6 +91,8 @@ struct PrincipalForm {
     access_key_id: String,
     secret_access_key: String,
     arn: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<String>,
 }
 
 impl Credentials {
@@ -119,6 +126,7 @@ impl Credentials {
             access_key_id: new_id(random),
             secret_access_key: STANDARD.encode(random_array::<30>(random)),
             arn: Principal::root(account).name().to_owned(),
+            policy: None,
         };
         let text = toml::to_string(&FileForm { principal: vec![form] });
         let text = Zeroizing::new(text.map_err(|error| failed(io::Error::other(error)))?);
@@ -139,18 +147,29 @@ impl Credentials {
                 text.get(..span.start).unwrap_or_default().matches('\n').count() + 1
             });
             format!(
-                "line {line} is not of the form [[principal]] access_key_id, secret_access_key, arn"
+                "line {line} is not of the form [[principal]] access_key_id, secret_access_key, arn, \
+                 policy"
             )
         })?;
         let mut all = BTreeMap::new();
-        for PrincipalForm { access_key_id, secret_access_key, arn } in form.principal {
-            let principal = Principal::from_arn(&arn)
+        for PrincipalForm { access_key_id, secret_access_key, arn, policy } in form.principal {
+            let mut principal = Principal::from_arn(&arn)
                 .ok_or_else(|| format!("{arn} is no ARN of a user, a role or an account"))?;
+            if let Some(policy) = policy {
+                if principal.kind() == PrincipalKind::Root {
+                    return Err(format!("{arn}: an account has no identity policy"));
+                }
+                let policy = IdentityPolicy::parse(&policy);
+                let policy = policy.map_err(|what| format!("{arn}: policy: {what}"))?;
+                principal = principal.with_policy(policy);
+            }
             if access_key_id.is_empty() || secret_access_key.is_empty() {
                 return Err(format!("{arn}: an access key is empty"));
             }
             let secret = Arc::new(Zeroizing::new(secret_access_key));
-            let credential = Credential { access_key_id: access_key_id.clone(), secret, principal };
+            let last_key = Arc::new(LastKey::default());
+            let id = access_key_id.clone();
+            let credential = Credential { access_key_id: id, secret, principal, last_key };
             if all.insert(access_key_id.clone(), credential).is_some() {
                 return Err(format!("{access_key_id} stands there twice"));
             }
@@ -210,6 +229,8 @@ mod tests {
             "[[principal]]\naccess_key_id = \"A\"\nsecret_access_key = \"hush\"\narn = \"x\"\n",
             "[[principal]]\naccess_key_id = \"A\"\nsecret_access_key = \"hush\"\n",
             "secret = \"hush\"\n",
+            "[[principal]]\naccess_key_id = \"A\"\nsecret_access_key = \"hush\"\n\
+             arn = \"arn:aws:iam::000000000000:user/ann\"\npolicy = \"{}\"\n",
         ];
         for text in cases {
             let error = Credentials::parse(text).unwrap_err();

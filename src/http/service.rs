@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::http::credentials::Credentials;
 use crate::http::sigv4::{self, Caller, NotSigned, SignedRequest};
-use crate::kms::{Client, KmsError, Regions};
+use crate::kms::{Client, KmsError, Regions, Via};
 use crate::wire;
 
 /// In front of an operation's name in `X-Amz-Target`.
@@ -45,7 +45,7 @@ impl Service {
     }
 
     /// Answers a request. Blocks for as long as the operation takes.
-    pub fn answer(&self, request: &SignedRequest<'_>, source: &str) -> Answer {
+    pub fn answer(&self, request: &SignedRequest<'_>, via: Via) -> Answer {
         let now = self.regions.home().time();
         if request.path != "/" || request.method != "POST" || !request.query.is_empty() {
             return refused(404, "UnknownOperationException", "POST / is all there is.");
@@ -74,7 +74,7 @@ impl Service {
             None => self.regions.kms(principal.account(), &caller.region),
         };
         let kms = match kms {
-            Ok(kms) => kms.from_client(client(&caller, request, source)),
+            Ok(kms) => kms.from_client(client(&caller, request, via)).reached(via),
             Err(error) => return failed(&error),
         };
         match (operation, trail) {
@@ -108,10 +108,13 @@ impl Service {
 }
 
 /// What audit records tell of a client.
-fn client(caller: &Caller<'_>, request: &SignedRequest<'_>, source: &str) -> Client {
+fn client(caller: &Caller<'_>, request: &SignedRequest<'_>, via: Via) -> Client {
     Client {
         access_key_id: caller.credential.access_key_id.clone(),
-        source: source.to_owned(),
+        source: match via {
+            Via::Network(address) => address.to_string(),
+            Via::Process | Via::Socket => "localhost".to_owned(),
+        },
         user_agent: header(request, "user-agent").chars().take(USER_AGENT_LEN_MAX).collect(),
     }
 }

@@ -3,14 +3,17 @@
 //! Source: AWS, "Signature Version 4 signing process" (IAM user guide). Only what KMS clients send:
 //! the Authorization header over `POST /` without a query.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
 
 use crate::codec::hex;
 use crate::crypto::kdf::{hmac_sha256, sha256};
 use crate::http::credentials::{Credential, Credentials};
 use crate::kms::Timestamp;
+use crate::sync::{Mutex, Rank};
 
 /// How far the clocks of client and server may be apart.
 pub const WINDOW: Duration = Duration::from_secs(15 * 60);
@@ -146,10 +149,10 @@ pub fn verify<'a>(
         );
     }
     let canonical = canonical_request(request, signed, &body)?;
-    let key = signing_key(&credential.secret, &authorization);
     let scope = [authorization.date, authorization.region, authorization.service, "aws4_request"];
     let to_sign = [ALGORITHM, &date, &scope.join("/"), &hex(&sha256(&[canonical.as_bytes()]))];
-    let right = hex(&hmac_sha256(&key, to_sign.join("\n").as_bytes()));
+    let right = credential.last_key.sign(&credential.secret, &authorization, &to_sign.join("\n"));
+    let right = hex(&right);
     if !bool::from(right.as_bytes().ct_eq(authorization.signature.as_bytes())) {
         return refused(
             INVALID,
@@ -163,14 +166,54 @@ pub fn verify<'a>(
 }
 
 /// A header's values, trimmed, runs of spaces made one, several joined by commas.
-fn header(request: &SignedRequest<'_>, name: &str) -> Option<String> {
-    let values: Vec<String> = request
-        .headers
-        .iter()
-        .filter(|(header, _)| header.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value.split_ascii_whitespace().collect::<Vec<_>>().join(" "))
-        .collect();
-    (!values.is_empty()).then(|| values.join(","))
+fn header<'a>(request: &SignedRequest<'a>, name: &str) -> Option<Cow<'a, str>> {
+    let found = request.headers.iter().filter(|(header, _)| header.eq_ignore_ascii_case(name));
+    let mut values = found.map(|(_, value)| as_signed(value));
+    let first = values.next()?;
+    Some(values.fold(first, |all, value| Cow::Owned(format!("{all},{value}"))))
+}
+
+fn as_signed(value: &str) -> Cow<'_, str> {
+    let is_space = |byte: &u8| byte.is_ascii_whitespace();
+    let bytes = value.as_bytes();
+    let is_so = !bytes.first().is_some_and(is_space)
+        && !bytes.last().is_some_and(is_space)
+        && bytes.windows(2).all(|pair| !pair.iter().all(is_space))
+        && bytes.iter().filter(|byte| is_space(byte)).all(|byte| *byte == b' ');
+    match is_so {
+        true => Cow::Borrowed(value),
+        false => Cow::Owned(value.split_ascii_whitespace().collect::<Vec<_>>().join(" ")),
+    }
+}
+
+/// The signing key that an access key was last used with: a day's requests have the same, and making
+/// it takes longer than all else.
+pub struct LastKey(Mutex<Option<MadeKey>>);
+
+struct MadeKey {
+    /// Date, Region and service.
+    scope: [String; 3],
+    key: Zeroizing<[u8; 32]>,
+}
+
+impl Default for LastKey {
+    fn default() -> Self {
+        Self(Mutex::new(Rank::Cache, None))
+    }
+}
+
+impl LastKey {
+    fn sign(&self, secret: &str, scope: &Authorization<'_>, text: &str) -> [u8; 32] {
+        let parts = [scope.date, scope.region, scope.service];
+        let mut last = self.0.lock();
+        if let Some(made) = last.as_ref().filter(|made| made.scope == parts) {
+            return hmac_sha256(&*made.key, text.as_bytes());
+        }
+        let key = Zeroizing::new(signing_key(secret, scope));
+        let signature = hmac_sha256(&*key, text.as_bytes());
+        *last = Some(MadeKey { scope: parts.map(str::to_owned), key });
+        signature
+    }
 }
 
 fn canonical_request(
@@ -190,7 +233,7 @@ fn canonical_request(
 }
 
 fn signing_key(secret: &str, scope: &Authorization<'_>) -> [u8; 32] {
-    let seed = zeroize::Zeroizing::new(format!("AWS4{secret}"));
+    let seed = Zeroizing::new(format!("AWS4{secret}"));
     [scope.region, scope.service, "aws4_request"]
         .iter()
         .fold(hmac_sha256(seed.as_bytes(), scope.date.as_bytes()), |key, part| {

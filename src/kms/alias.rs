@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::kms::access::as_map;
-use crate::kms::audit::{Params, UseParams};
+use crate::kms::audit::UseParams;
 use crate::kms::check::Check;
 use crate::kms::page::PageSize;
 use crate::kms::ring::{Alias, KeyRing, NamedBy};
@@ -56,6 +56,7 @@ impl Kms {
             if name.is_reserved() {
                 return Err(KmsError::NotAuthorized);
             }
+            draft.allow_alias(alias)?;
             let id = draft.admit(target)?.id.clone();
             if draft.ring.aliases.contains_key(&name) {
                 let arn = draft.ring.alias_arn(alias);
@@ -77,6 +78,7 @@ impl Kms {
             check_fields(alias, Some(target))?;
             let name = parse_alias(alias)?;
             draft.check_alias_is_free_to_move(&name)?;
+            draft.allow_alias(alias)?;
             let key = draft.admit(target)?;
             let (id, spec, usage) = (key.id.clone(), key.spec, key.usage);
             let old = draft.ring.aliases.get(&name).map(|alias| alias.target.clone());
@@ -104,6 +106,7 @@ impl Kms {
             draft.check_alias_is_free_to_move(&name)?;
             if let Some(target) = draft.ring.aliases.get(&name).map(|alias| alias.target.clone()) {
                 draft.touch(draft.ring.arn_of(&target));
+                draft.allow_alias(alias)?;
                 draft.allow(&target)?;
                 draft.ring.aliases.remove(&name);
             }
@@ -116,8 +119,8 @@ impl Kms {
     /// # Errors
     /// [`KmsError::InvalidMarker`], and [`KmsError`] by key.
     pub fn list_aliases(&self, request: &ListAliases) -> Result<Page<AliasEntry>, KmsError> {
-        let key = request.key.as_ref().map(|key| key.as_str().to_owned());
-        let params = Params::Use(UseParams { key, ..UseParams::default() });
+        let key = request.key.as_ref().map(KeyRef::as_str);
+        let params = UseParams { key, ..UseParams::default() };
         self.using(Op::ListAliases, params, |view| {
             let named = request.key.as_ref().map_or("-", KeyRef::as_str);
             Check::default().key("keyId", named).finish()?;
@@ -127,7 +130,10 @@ impl Kms {
                     let none = EncryptionContext::new();
                     Some(&view.admit(key.as_str(), NamedBy::IdOrArn, &none)?.id)
                 }
-                None => None,
+                None => {
+                    view.allow_everywhere()?;
+                    None
+                }
             };
             let ring: &KeyRing = view.ring;
             let chosen = ring.aliases.iter().filter(|(_, a)| only.is_none_or(|id| a.target == *id));

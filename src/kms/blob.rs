@@ -3,6 +3,8 @@
 
 #![deny(clippy::indexing_slicing)]
 
+use std::borrow::Cow;
+
 use crate::codec::Reader;
 use crate::kms::{EncryptionContext, KeyId, MaterialId};
 
@@ -10,7 +12,6 @@ use crate::kms::{EncryptionContext, KeyId, MaterialId};
 const VERSION: u8 = 1;
 
 /// Bytes before the sealed ones: version, kind and bytes of the key id, material id.
-#[cfg(test)]
 const HEAD_LEN: usize = 1 + 17 + 32;
 
 /// The part of a blob that says what sealed it. It is bound as additional data.
@@ -36,19 +37,29 @@ impl BlobHead {
 
     /// A blob's beginning, to which the sealed bytes are appended.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(256);
-        out.push(VERSION);
-        out.extend_from_slice(&self.key.to_bytes());
-        out.extend_from_slice(&self.material.0);
-        out
+        encode_head(&self.key, &self.material)
     }
+}
 
-    /// What is bound to the sealed bytes: the head, then the context in its canonical form.
-    pub fn additional_data(&self, context: &EncryptionContext) -> Vec<u8> {
-        let mut out = self.encode();
-        out.extend_from_slice(&context.canonical_bytes());
-        out
+/// A blob's beginning, with room for what most blobs hold.
+pub(crate) fn encode_head(key: &KeyId, material: &MaterialId) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    out.push(VERSION);
+    out.extend_from_slice(&key.to_bytes());
+    out.extend_from_slice(&material.0);
+    out
+}
+
+/// What is bound to the sealed bytes of a blob: its head, then the context in its canonical form.
+pub(crate) fn additional_data<'a>(blob: &'a [u8], context: &EncryptionContext) -> Cow<'a, [u8]> {
+    let head = blob.get(..HEAD_LEN).unwrap_or_default();
+    if context.is_empty() {
+        return Cow::Borrowed(head);
     }
+    let mut out = Vec::with_capacity(256);
+    out.extend_from_slice(head);
+    context.push_canonical(&mut out);
+    Cow::Owned(out)
 }
 
 #[cfg(test)]

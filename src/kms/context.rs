@@ -60,14 +60,18 @@ impl EncryptionContext {
     /// Bytes to bind as additional data: pairs sorted by key, each key and value behind its length
     /// as a little-endian `u32`. A `k=v,` join could be forged; this cannot.
     pub fn canonical_bytes(&self) -> Vec<u8> {
-        let len: usize = self.0.iter().map(|(key, value)| key.len() + value.len() + 8).sum();
-        let mut out = Vec::with_capacity(len);
+        let mut out = Vec::new();
+        self.push_canonical(&mut out);
+        out
+    }
+
+    /// Appends [`Self::canonical_bytes`].
+    pub(crate) fn push_canonical(&self, out: &mut Vec<u8>) {
         for text in self.0.iter().flat_map(|(key, value)| [key, value]) {
             let len = u32::try_from(text.len()).unwrap_or(u32::MAX);
             out.extend_from_slice(&len.to_le_bytes());
             out.extend_from_slice(text.as_bytes());
         }
-        out
     }
 }
 

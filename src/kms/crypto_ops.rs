@@ -7,14 +7,15 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::kms::audit::{Params, UseParams};
+use crate::kms::audit::UseParams;
 use crate::kms::check::{BLOB_LEN_MAX, Check, NUMBER_OF_BYTES_MAX, PLAINTEXT_LEN_MAX};
 use crate::kms::service::internal;
-use crate::kms::sides::{admit_source, admit_symmetric, admit_target, seal};
+use crate::kms::sides::{
+    admit_source, admit_symmetric, admit_target, compare_sides, random_bytes, seal_fresh,
+};
 use crate::kms::spec::{DataKeySpec, EncryptionAlgorithm};
 use crate::kms::state::Op;
 use crate::kms::{CiphertextBlob, EncryptionContext, KeyArn, KeyRef, Kms, KmsError, MaterialId};
-use crate::random::Random;
 use crate::secret::SecretBytes;
 
 /// Request of `Encrypt`.
@@ -152,12 +153,11 @@ impl Kms {
     /// # Errors
     /// [`KmsError`], by request, key and state.
     pub fn encrypt(&self, request: &Encrypt) -> Result<Encrypted, KmsError> {
-        let params = Params::Use(UseParams {
-            key: Some(request.key.as_str().to_owned()),
-            context: request.context.clone(),
-            detail: algorithm_detail(request.algorithm),
-            ..UseParams::default()
-        });
+        let params = UseParams {
+            context: Some(&request.context),
+            details: [algorithm_detail(request.algorithm), None],
+            ..UseParams::of_key(request.key.as_str())
+        };
         self.using(Op::Encrypt, params, |view| {
             Check::default()
                 .key("keyId", request.key.as_str())
@@ -179,12 +179,12 @@ impl Kms {
     /// [`KmsError::InvalidCiphertext`] for whatever is wrong with the blob, and [`KmsError`] by
     /// request, key and state.
     pub fn decrypt(&self, request: &Decrypt) -> Result<Decrypted, KmsError> {
-        let params = Params::Use(UseParams {
-            key: request.key.as_ref().map(|key| key.as_str().to_owned()),
-            context: request.context.clone(),
-            detail: algorithm_detail(request.algorithm),
+        let params = UseParams {
+            key: request.key.as_ref().map(KeyRef::as_str),
+            context: Some(&request.context),
+            details: [algorithm_detail(request.algorithm), None],
             ..UseParams::default()
-        });
+        };
         self.using(Op::Decrypt, params, |view| {
             Check::default()
                 .key("keyId", request.key.as_ref().map_or("-", KeyRef::as_str))
@@ -214,13 +214,17 @@ impl Kms {
     /// # Errors
     /// Those of [`Self::decrypt`] for the blob and of [`Self::encrypt`] for the new key.
     pub fn re_encrypt(&self, request: &ReEncrypt) -> Result<ReEncrypted, KmsError> {
-        let params = Params::Use(UseParams {
-            key: request.source_key.as_ref().map(|key| key.as_str().to_owned()),
-            context: request.source_context.clone(),
-            destination_context: Some(request.destination_context.clone()),
-            destination_key: Some(request.destination_key.as_str().to_owned()),
+        let params = UseParams {
+            key: request.source_key.as_ref().map(KeyRef::as_str),
+            context: Some(&request.source_context),
+            destination_context: Some(&request.destination_context),
+            destination_key: Some(request.destination_key.as_str()),
+            details: [
+                algorithm_named("sourceEncryptionAlgorithm", request.source_algorithm),
+                algorithm_named("destinationEncryptionAlgorithm", request.destination_algorithm),
+            ],
             ..UseParams::default()
-        });
+        };
         self.using(Op::ReEncrypt, params, |view| {
             Check::default()
                 .key("sourceKeyId", request.source_key.as_ref().map_or("-", KeyRef::as_str))
@@ -229,10 +233,12 @@ impl Kms {
                 .context(&request.source_context)
                 .context(&request.destination_context)
                 .finish()?;
+            let source_key = request.source_key.as_ref();
+            compare_sides(view, &request.blob, source_key, &request.destination_key);
             let source = admit_source(
                 view,
                 &request.blob,
-                request.source_key.as_ref(),
+                source_key,
                 &request.source_context,
                 request.source_algorithm,
             )?;
@@ -289,13 +295,12 @@ impl Kms {
             DataKeyLen::Spec(spec) => (Some(("keySpec", spec.as_str())), None),
             DataKeyLen::Bytes(number) => (None, Some(number)),
         };
-        let params = Params::Use(UseParams {
-            key: Some(request.key.as_str().to_owned()),
-            context: request.context.clone(),
-            detail,
+        let params = UseParams {
+            context: Some(&request.context),
+            details: [detail, None],
             number_of_bytes,
-            ..UseParams::default()
-        });
+            ..UseParams::of_key(request.key.as_str())
+        };
         self.using(op, params, |view| {
             let number = number_of_bytes.unwrap_or(1);
             Check::default()
@@ -310,8 +315,7 @@ impl Kms {
                 DataKeyLen::Bytes(number) => usize::try_from(number).map_err(internal)?,
             };
             let random = &*view.kms.options.random;
-            let plaintext = random_bytes(len, random);
-            let (blob, material) = seal(key, &request.context, plaintext.expose(), random)?;
+            let (plaintext, blob, material) = seal_fresh(key, &request.context, len, random)?;
             Ok(GeneratedDataKey {
                 plaintext: Some(plaintext),
                 blob,
@@ -327,20 +331,15 @@ impl Kms {
     /// [`KmsError::Validation`] if the number is out of range.
     pub fn generate_random(&self, number_of_bytes: u32) -> Result<SecretBytes, KmsError> {
         let params = UseParams { number_of_bytes: Some(number_of_bytes), ..UseParams::default() };
-        self.using(Op::GenerateRandom, Params::Use(params), |view| {
+        self.using(Op::GenerateRandom, params, |view| {
             Check::default()
                 .number("numberOfBytes", number_of_bytes, 1, NUMBER_OF_BYTES_MAX)
                 .finish()?;
+            view.allow_everywhere()?;
             let len = usize::try_from(number_of_bytes).map_err(internal)?;
             Ok(random_bytes(len, &*view.kms.options.random))
         })
     }
-}
-
-fn random_bytes(len: usize, random: &dyn Random) -> SecretBytes {
-    let mut bytes = vec![0; len];
-    random.fill(&mut bytes);
-    SecretBytes::new(bytes)
 }
 
 pub(crate) fn dry(is_dry_run: bool) -> Result<(), KmsError> {
@@ -350,7 +349,14 @@ pub(crate) fn dry(is_dry_run: bool) -> Result<(), KmsError> {
 fn algorithm_detail(
     algorithm: Option<EncryptionAlgorithm>,
 ) -> Option<(&'static str, &'static str)> {
-    algorithm.map(|algorithm| ("encryptionAlgorithm", algorithm.as_str()))
+    algorithm_named("encryptionAlgorithm", algorithm)
+}
+
+fn algorithm_named(
+    member: &'static str,
+    algorithm: Option<EncryptionAlgorithm>,
+) -> Option<(&'static str, &'static str)> {
+    algorithm.map(|algorithm| (member, algorithm.as_str()))
 }
 
 /// The text of a secret that is the very answer to a call, for who sends it on: base64.

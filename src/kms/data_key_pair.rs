@@ -1,7 +1,7 @@
 //! GenerateDataKeyPair and GenerateDataKeyPairWithoutPlaintext.
 
 use crate::kms::algorithms::Family;
-use crate::kms::audit::{Params, UseParams};
+use crate::kms::audit::UseParams;
 use crate::kms::check::Check;
 use crate::kms::crypto_ops::dry;
 use crate::kms::sides::{admit_symmetric, seal};
@@ -86,12 +86,11 @@ impl Kms {
         op: Op,
         request: &GenerateDataKeyPair,
     ) -> Result<GeneratedDataKeyPair, KmsError> {
-        let params = Params::Use(UseParams {
-            key: Some(request.key.as_str().to_owned()),
-            context: request.context.clone(),
-            detail: Some(("keyPairSpec", request.spec.as_str())),
-            ..UseParams::default()
-        });
+        let params = UseParams {
+            context: Some(&request.context),
+            details: [Some(("keyPairSpec", request.spec.as_str())), None],
+            ..UseParams::of_key(request.key.as_str())
+        };
         self.using(op, params, |view| {
             Check::default()
                 .key("keyId", request.key.as_str())

@@ -1,16 +1,25 @@
 //! What the filesystem asks of the service: four questions, asked as the service
 //! `fs.kmsfs.internal` whoever the handle belongs to.
 
-use crate::kms::audit::{Params, UseParams};
+use crate::kms::audit::UseParams;
 use crate::kms::ring::NamedBy;
-use crate::kms::sides::{admit_blob, admit_symmetric, open, seal};
+use crate::kms::sides::{admit_blob, admit_symmetric, open, seal_fresh};
 use crate::kms::spec::DataKeySpec;
 use crate::kms::state::Op;
 use crate::kms::{
     CiphertextBlob, DataKey, EncryptionContext, GeneratedKey, KeyDescription, KeyRef, KeyService,
     Kms, KmsError, ReEncrypt, Wrapped,
 };
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretBytes};
+
+/// Bytes of a file's data key.
+const DATA_KEY_LEN: usize = 32;
+
+fn data_key(plain: &SecretBytes) -> Result<DataKey, KmsError> {
+    let bytes = <&[u8; DATA_KEY_LEN]>::try_from(plain.expose());
+    let bytes = bytes.map_err(|_| KmsError::InvalidCiphertext)?;
+    Ok(DataKey(Secret::fill_with(|out| out.copy_from_slice(bytes))))
+}
 
 impl KeyService for Kms {
     fn generate_data_key(
@@ -19,17 +28,16 @@ impl KeyService for Kms {
         context: &EncryptionContext,
     ) -> Result<GeneratedKey, KmsError> {
         self.ensure_filesystem_key(key)?;
-        let params = Params::Use(UseParams {
-            key: Some(key.as_str().to_owned()),
-            context: context.clone(),
-            detail: Some(("keySpec", DataKeySpec::Aes256.as_str())),
-            ..UseParams::default()
-        });
+        let params = UseParams {
+            context: Some(context),
+            details: [Some(("keySpec", DataKeySpec::Aes256.as_str())), None],
+            ..UseParams::of_key(key.as_str())
+        };
         self.as_filesystem().using(Op::GenerateDataKey, params, |view| {
             let key = admit_symmetric(view, key, context, None)?;
             let random = &*view.kms.options.random;
-            let plain = DataKey(Secret::random(random));
-            let (blob, material) = seal(key, context, plain.0.expose(), random)?;
+            let (plain, blob, material) = seal_fresh(key, context, DATA_KEY_LEN, random)?;
+            let plain = data_key(&plain)?;
             let wrapped = Wrapped { blob, key_arn: key.arn.clone(), material: Some(material) };
             Ok(GeneratedKey { plain, wrapped })
         })
@@ -41,17 +49,10 @@ impl KeyService for Kms {
         blob: &CiphertextBlob,
         context: &EncryptionContext,
     ) -> Result<DataKey, KmsError> {
-        let params = Params::Use(UseParams {
-            key: Some(key.as_str().to_owned()),
-            context: context.clone(),
-            ..UseParams::default()
-        });
+        let params = UseParams { context: Some(context), ..UseParams::of_key(key.as_str()) };
         self.as_filesystem().using(Op::Decrypt, params, |view| {
             let source = admit_blob(view, blob, Some(key), context, None)?;
-            let plain = open(&source, context)?;
-            let bytes = <&[u8; 32]>::try_from(plain.expose());
-            let bytes = bytes.map_err(|_| KmsError::InvalidCiphertext)?;
-            Ok(DataKey(Secret::fill_with(|out| out.copy_from_slice(bytes))))
+            data_key(&open(&source, context)?)
         })
     }
 

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::clock::ManualClock;
 use crate::crypto::kdf::sha256;
 use crate::crypto::short::seal_short;
-use crate::kms::access::{Asked, KeyPolicy, authorize};
-use crate::kms::audit::{AuditHead, Line};
+use crate::kms::access::{Action, Asked, KeyPolicy, authorize};
+use crate::kms::audit::{AuditHead, Line, Params, UseParams};
 use crate::kms::db::{RowId, Rows, Table};
 use crate::kms::import::TOKEN_LABEL;
 use crate::kms::key::KmsKey;
@@ -19,7 +20,7 @@ use crate::kms::slot::open_slots;
 use crate::kms::spec::{KeyManager, KeySpec, KeyUsage, Origin};
 use crate::kms::{
     BlobHead, EncryptionContext, KeyArn, KeyId, KeyState, Kms, MaterialId, Op, Principal,
-    Timestamp, Unlock,
+    Timestamp, Unlock, Via,
 };
 use crate::random::{Random, SeededRandom};
 use crate::secret::Secret;
@@ -122,11 +123,24 @@ pub fn policy(document: &str, principal: &Principal, context: &EncryptionContext
     };
     let accepted = KeyPolicy::of_accepted(document.to_owned());
     assert_eq!(format!("{policy:?}"), format!("{accepted:?}"));
+    let (ring, clock) = (KeyRing::new(REGION, ACCOUNT), ManualClock::at(0));
     let allowed = |policy: &KeyPolicy| {
         let key = key_with(policy.clone());
         let ops = [Op::Decrypt, Op::Encrypt, Op::PutKeyPolicy, Op::ScheduleKeyDeletion];
         ops.map(|op| {
-            let asked = Asked { principal, op, action: op.name(), context, granting: None };
+            let asked = Asked {
+                principal,
+                via: Via::Network([127, 0, 0, 1].into()),
+                op,
+                action: Action::Op(op),
+                params: Params::Use(UseParams::default()),
+                context,
+                named: Some("alias/x"),
+                granting: None,
+                on_same_key: None,
+                ring: &ring,
+                clock: &clock,
+            };
             authorize(&asked, &key).is_ok()
         })
     };

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::crypto::short::{open_short, seal_short};
 use crate::kms::access::as_map;
-use crate::kms::audit::{Params, UseParams};
+use crate::kms::audit::UseParams;
 use crate::kms::check::Check;
 use crate::kms::deletion::not_due;
 use crate::kms::key::{Imported, KmsKey, Material};
@@ -135,11 +135,13 @@ impl Kms {
         algorithm: WrappingAlgorithm,
         spec: KeySpec,
     ) -> Result<ImportParameters, KmsError> {
-        let params = Params::Use(UseParams {
-            key: Some(key.as_str().to_owned()),
-            detail: Some(("wrappingAlgorithm", algorithm.as_str())),
-            ..UseParams::default()
-        });
+        let params = UseParams {
+            details: [
+                Some(("wrappingAlgorithm", algorithm.as_str())),
+                Some(("wrappingKeySpec", spec.as_str())),
+            ],
+            ..UseParams::of_key(key.as_str())
+        };
         self.using(Op::GetParametersForImport, params, |view| {
             Check::default().key("keyId", key.as_str()).finish()?;
             let key = view.admit(key.as_str(), NamedBy::IdOrArn, &EncryptionContext::new())?;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::kms::access::{KeyPolicy, as_map, check_control, default_policy};
+use crate::kms::access::{KeyPolicy, as_map, default_policy};
 use crate::kms::algorithms::Family;
-use crate::kms::audit::{Params, UseParams};
+use crate::kms::audit::UseParams;
 use crate::kms::check::Check;
 use crate::kms::key::{KeyMetadata, KmsKey, Material, MultiRegion};
 use crate::kms::page::PageSize;
@@ -69,13 +69,14 @@ impl Kms {
             "origin": request.origin.map(Origin::as_str),
             "multiRegion": request.multi_region,
             "policy": request.policy,
+            "bypassPolicyLockoutSafetyCheck": request.bypass_lockout_check.then_some(true),
             "tags": TagParams(&request.tags).to_json(),
         }));
         // Checked and made before anything is locked: an RSA key takes a while.
         let made = self.prepare(&request);
         self.change(Op::CreateKey, params, |draft| {
             let Prepared { spec, usage, material, policy, tags } = made?;
-            let principal = draft.principal;
+            draft.allow_everywhere()?;
             let random = &*draft.kms.options.random;
             let id = match request.multi_region {
                 true => KeyId::multi_region(&random_array(random)),
@@ -87,10 +88,8 @@ impl Kms {
             key.multi_region =
                 request.multi_region.then_some(MultiRegion { primary: region, term: 0 });
             key.tags = tags;
-            if let Some(policy) = policy {
-                check_control(principal, key, &policy, request.bypass_lockout_check)?;
-                key.policy = policy;
-            }
+            let id = key.id.clone();
+            let key = draft.set_policy(&id, policy, request.bypass_lockout_check)?;
             Ok(key.metadata())
         })
     }
@@ -116,7 +115,7 @@ impl Kms {
     /// [`KmsError::NotFound`] if there is no such key.
     pub fn describe_key(&self, key: &KeyRef) -> Result<KeyMetadata, KmsError> {
         self.ensure_service_key_named(key)?;
-        let metadata = self.using(Op::DescribeKey, key_params(key), |view| {
+        let metadata = self.using(Op::DescribeKey, UseParams::of_key(key.as_str()), |view| {
             Check::default().key("keyId", key.as_str()).finish()?;
             let none = EncryptionContext::new();
             Ok(view.admit(key.as_str(), NamedBy::Anything, &none)?.metadata())
@@ -129,8 +128,9 @@ impl Kms {
     /// # Errors
     /// [`KmsError::InvalidMarker`], [`KmsError::Validation`].
     pub fn list_keys(&self, page: &PageRequest) -> Result<Page<KeyEntry>, KmsError> {
-        self.using(Op::ListKeys, Params::Use(UseParams::default()), |view| {
+        self.using(Op::ListKeys, UseParams::default(), |view| {
             page.check()?;
+            view.allow_everywhere()?;
             let entry = |key: &Arc<KmsKey>| KeyEntry { arn: key.arn.clone() };
             let all = view.ring.keys.iter().map(|(id, key)| (id.as_str().to_owned(), entry(key)));
             page.cut(KEYS_PAGE, all)
@@ -186,11 +186,6 @@ struct Prepared {
     material: Option<Arc<dyn HeldMaterial>>,
     policy: Option<KeyPolicy>,
     tags: BTreeMap<String, String>,
-}
-
-/// Parameters of a look at one key.
-pub(crate) fn key_params(key: &KeyRef) -> Params {
-    Params::Use(UseParams { key: Some(key.as_str().to_owned()), ..UseParams::default() })
 }
 
 /// The spec and usage of a key to be made. Refuses what cannot be, and by name what is not offered.

@@ -3,7 +3,7 @@
 use subtle::ConstantTimeEq as _;
 
 use crate::kms::algorithms::{MacAlgorithm, check_algorithm, check_usage};
-use crate::kms::audit::{Params, UseParams};
+use crate::kms::audit::UseParams;
 use crate::kms::check::Check;
 use crate::kms::crypto_ops::dry;
 use crate::kms::key::KmsKey;
@@ -82,12 +82,11 @@ impl Kms {
     }
 }
 
-fn params(request: &GenerateMac) -> Params {
-    Params::Use(UseParams {
-        key: Some(request.key.as_str().to_owned()),
-        detail: Some(("macAlgorithm", request.algorithm.as_str())),
-        ..UseParams::default()
-    })
+fn params(request: &GenerateMac) -> UseParams<'_> {
+    UseParams {
+        details: [Some(("macAlgorithm", request.algorithm.as_str())), None],
+        ..UseParams::of_key(request.key.as_str())
+    }
 }
 
 /// Finds the key and checks everything but a code's bytes.

@@ -53,7 +53,9 @@ mod time;
 mod types;
 mod view;
 
-pub use access::{CreateGrant, CreatedGrant, GrantEntry, GrantOperation, ListGrants, RetireGrant};
+pub use access::{
+    CreateGrant, CreatedGrant, GrantEntry, GrantOperation, IdentityPolicy, ListGrants, RetireGrant,
+};
 pub use algorithms::{
     EncapsulationAlgorithm, KeyAgreementAlgorithm, MacAlgorithm, MessageType, SigningAlgorithm,
 };
@@ -77,7 +79,7 @@ pub use mac::{GenerateMac, GeneratedMac, VerifyMac};
 pub use open::{KmsOptions, OpenError, ReadOnlyAudit};
 pub use origin::{Asking, Client, Process};
 pub use page::{Page, PageRequest};
-pub use principal::{Principal, PrincipalKind};
+pub use principal::{Principal, PrincipalKind, Via};
 pub use public_key::PublicKey;
 pub use regions::Regions;
 pub use replica::{ReplicateKey, Replicated};

@@ -1,7 +1,7 @@
 //! GetPublicKey.
 
+use crate::kms::audit::UseParams;
 use crate::kms::check::Check;
-use crate::kms::key_ops::key_params;
 use crate::kms::ring::NamedBy;
 use crate::kms::sides::current;
 use crate::kms::state::Op;
@@ -22,7 +22,7 @@ impl Kms {
     /// # Errors
     /// [`KmsError::UnsupportedOperation`] for a key that has none, and [`KmsError`] by key and state.
     pub fn get_public_key(&self, key: &KeyRef) -> Result<PublicKey, KmsError> {
-        self.using(Op::GetPublicKey, key_params(key), |view| {
+        self.using(Op::GetPublicKey, UseParams::of_key(key.as_str()), |view| {
             Check::default().key("keyId", key.as_str()).finish()?;
             let key = view.admit(key.as_str(), NamedBy::Anything, &EncryptionContext::new())?;
             let public = current(key)?.held.public_key().ok_or_else(|| {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::kms::access::{KeyPolicy, as_map, check_control, default_policy};
+use crate::kms::access::{KeyPolicy, as_map, default_policy};
 use crate::kms::audit::Params;
 use crate::kms::check::Check;
 use crate::kms::deletion::not_due;
@@ -61,30 +61,31 @@ impl Kms {
     /// [`KmsError::UnsupportedOperation`] unless the key is a primary, [`KmsError::AlreadyExists`], and
     /// [`KmsError`] by request, key and state.
     pub fn replicate_key(&self, request: &ReplicateKey) -> Result<Replicated, KmsError> {
-        let params = Params::Json(as_map(json!({
+        let params = as_map(json!({
             "keyId": request.key.as_str(),
             "replicaRegion": request.region,
             "policy": request.policy,
             "description": request.description,
             "tags": TagParams(&request.tags).to_json(),
-        })));
-        let (primary, policy, tags) = self.using(Op::ReplicateKey, params, |view| {
-            Check::default()
-                .key("keyId", request.key.as_str())
-                .text("replicaRegion", &request.region, 1, REGION_LEN_MAX)
-                .text("description", &request.description, 0, DESCRIPTION_LEN_MAX)
-                .finish()?;
-            let none = EncryptionContext::new();
-            let key = view.admit(request.key.as_str(), NamedBy::IdOrArn, &none)?;
-            check_primary(key)?;
-            if request.region == key.region() {
-                let message = format!("{} is in {} already.", key.arn, request.region);
-                return Err(KmsError::Validation { message });
-            }
-            let policy = request.policy.as_deref().map(KeyPolicy::parse).transpose()?;
-            let tags = check_tags(&request.tags, &BTreeMap::new())?;
-            Ok((Arc::clone(key), policy, tags))
-        })?;
+        }));
+        let (primary, policy, tags) =
+            self.using(Op::ReplicateKey, Params::Json(&params), |view| {
+                Check::default()
+                    .key("keyId", request.key.as_str())
+                    .text("replicaRegion", &request.region, 1, REGION_LEN_MAX)
+                    .text("description", &request.description, 0, DESCRIPTION_LEN_MAX)
+                    .finish()?;
+                let none = EncryptionContext::new();
+                let key = view.admit(request.key.as_str(), NamedBy::IdOrArn, &none)?;
+                check_primary(key)?;
+                if request.region == key.region() {
+                    let message = format!("{} is in {} already.", key.arn, request.region);
+                    return Err(KmsError::Validation { message });
+                }
+                let policy = request.policy.as_deref().map(KeyPolicy::parse).transpose()?;
+                let tags = check_tags(&request.tags, &BTreeMap::new())?;
+                Ok((Arc::clone(key), policy, tags))
+            })?;
         let there = self.regions()?.kms(&self.account(), &request.region)?;
         let replica = there.caller(self.principal().clone());
         let params = as_map(json!({
@@ -96,14 +97,11 @@ impl Kms {
             "tags": TagParams(&request.tags).to_json(),
         }));
         let made = replica.change(Op::CreateKey, params, |draft| {
-            let principal = draft.principal;
+            draft.allow_everywhere()?;
             let key = draft.new_replica(&primary)?;
             key.description.clone_from(&request.description);
             key.tags = tags;
-            if let Some(policy) = policy {
-                check_control(principal, key, &policy, request.bypass_lockout_check)?;
-                key.policy = policy;
-            }
+            let key = draft.set_policy(&primary.id, policy, request.bypass_lockout_check)?;
             Ok((key.metadata(), key.policy.text.clone()))
         });
         let (metadata, policy) = made?;

@@ -143,6 +143,13 @@ impl KeyRing {
 
     /// `key/...` or `alias/...` of an ARN of this Region and account.
     fn own_resource<'a>(&self, arn: &str, rest: &'a str) -> Result<&'a str, KmsError> {
+        let own = rest.strip_prefix("aws:kms:").and_then(|rest| {
+            let rest = rest.strip_prefix(self.region.as_str())?.strip_prefix(':')?;
+            rest.strip_prefix(self.account.as_str())?.strip_prefix(':')
+        });
+        if let Some(resource) = own {
+            return Ok(resource);
+        }
         let mut parts = rest.splitn(5, ':');
         let (Some(partition), Some(service), Some(region), Some(account), Some(resource)) =
             (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::kms::access::as_map;
-use crate::kms::audit::{Params, UseParams};
+use crate::kms::audit::UseParams;
 use crate::kms::check::Check;
 use crate::kms::deletion::not_due;
 use crate::kms::key::{Imported, KmsKey, Material, Rotation};
-use crate::kms::key_ops::{key_params, number_json};
+use crate::kms::key_ops::number_json;
 use crate::kms::page::PageSize;
 use crate::kms::replica::check_primary;
 use crate::kms::ring::NamedBy;
@@ -149,7 +149,7 @@ impl Kms {
     /// # Errors
     /// [`KmsError::UnsupportedOperation`] for keys that cannot, and [`KmsError`] by key and state.
     pub fn get_key_rotation_status(&self, key: &KeyRef) -> Result<KeyRotationStatus, KmsError> {
-        self.using(Op::GetKeyRotationStatus, key_params(key), |view| {
+        self.using(Op::GetKeyRotationStatus, UseParams::of_key(key.as_str()), |view| {
             Check::default().key("keyId", key.as_str()).finish()?;
             let key = view.admit(key.as_str(), NamedBy::IdOrArn, &EncryptionContext::new())?;
             check_has_rotations(key)?;
@@ -244,11 +244,10 @@ impl Kms {
         page: &PageRequest,
     ) -> Result<Page<RotationEntry>, KmsError> {
         let params = UseParams {
-            key: Some(key.as_str().to_owned()),
-            detail: Some(("includeKeyMaterial", include.as_str())),
-            ..UseParams::default()
+            details: [Some(("includeKeyMaterial", include.as_str())), None],
+            ..UseParams::of_key(key.as_str())
         };
-        self.using(Op::ListKeyRotations, Params::Use(params), |view| {
+        self.using(Op::ListKeyRotations, params, |view| {
             Check::default().key("keyId", key.as_str()).finish()?;
             page.check()?;
             let key = view.admit(key.as_str(), NamedBy::IdOrArn, &EncryptionContext::new())?;

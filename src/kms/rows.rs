@@ -204,10 +204,11 @@ pub(crate) fn decode_ring(
         }
     }
     let holds = |alias: &Alias| ring.keys.contains_key(&alias.target);
-    match ring.aliases.iter().find(|(_, alias)| !holds(alias)) {
-        Some((name, _)) => Err(bad(&alias_row_id(name))),
-        None => Ok(ring),
+    if let Some((name, _)) = ring.aliases.iter().find(|(_, alias)| !holds(alias)) {
+        return Err(bad(&alias_row_id(name)));
     }
+    ring.set_service_policies();
+    Ok(ring)
 }
 
 /// Name of the meta row with the Region.

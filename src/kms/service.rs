@@ -21,8 +21,8 @@ use crate::kms::slot::open_slots;
 use crate::kms::store::RowKey;
 use crate::kms::view::{Draft, View};
 use crate::kms::{
-    Argon2Cost, Client, KeyRef, KeyService, KmsError, KmsOptions, Op, OpenError, Principal,
-    Process, Regions, Timestamp, Unlock,
+    Argon2Cost, Client, KeyArn, KeyRef, KeyService, KmsError, KmsOptions, Op, OpenError, Principal,
+    Process, Regions, Timestamp, Unlock, Via,
 };
 use crate::sync::{Mutex, Rank, RwLock};
 
@@ -33,6 +33,7 @@ pub struct Kms {
     principal: Arc<Principal>,
     /// For which client on the wire.
     client: Option<Arc<Client>>,
+    via: Via,
 }
 
 /// What all handles share.
@@ -169,7 +170,7 @@ impl Kms {
             filesystem: Arc::new(Principal::service(Principal::FILESYSTEM, &account)),
             itself: Arc::new(Principal::service(Principal::KMS, &account)),
         };
-        Ok(Self { core: Arc::new(core), principal: root, client: None })
+        Ok(Self { core: Arc::new(core), principal: root, client: None, via: Via::Process })
     }
 
     /// Lets it find the other Regions of its installation.
@@ -220,6 +221,12 @@ impl Kms {
         Self { principal: Arc::new(principal), ..self.clone() }
     }
 
+    /// The same service, asked on another way.
+    #[must_use]
+    pub fn reached(&self, via: Via) -> Self {
+        Self { via, ..self.clone() }
+    }
+
     /// The account root: the owner of the key database.
     pub fn owner(&self) -> Principal {
         Principal::clone(&self.core.root)
@@ -247,7 +254,7 @@ impl Kms {
 
     fn own(&self, principal: &Arc<Principal>) -> Self {
         let (core, principal) = (Arc::clone(&self.core), Arc::clone(principal));
-        Self { core, principal, client: None }
+        Self { core, principal, client: None, via: Via::Process }
     }
 
     /// The same service, asked for a client on the wire: audit records tell which.
@@ -317,8 +324,7 @@ impl Kms {
     /// Records a call that was refused before it was a request: its input did not parse. Tells the
     /// error to answer.
     pub fn record_refusal(&self, op: Op, error: KmsError) -> KmsError {
-        let params = Params::Use(UseParams::default());
-        match self.using::<()>(op, params, |_| Err(error.clone())) {
+        match self.using::<()>(op, UseParams::default(), |_| Err(error.clone())) {
             Ok(()) => error,
             Err(recorded) => recorded,
         }
@@ -357,30 +363,27 @@ impl Kms {
             *changes = core.reload(store).inspect_err(|_| store.db.rollback())?;
         }
         let before = core.ring();
-        let mut draft = self.draft(op);
+        let mut draft = self.draft(op, Params::Json(&params));
         let outcome = edit(&mut draft);
         let Draft { ring, now, touched, .. } = draft;
-        let principal = Arc::clone(&self.principal);
-        let error = outcome.as_ref().err().cloned();
-        let mut record = Record {
+        let record = Record {
             time: now,
             op,
-            principal,
-            params: Params::Json(params),
-            keys: touched,
-            error,
-            client: self.client.clone(),
+            principal: &self.principal,
+            params: Params::Json(&params),
+            keys: touched.each_ref().map(Option::as_ref),
+            error: outcome.as_ref().err(),
+            client: self.client.as_deref(),
             process: Process::current(),
         };
         let mut change = difference(&before, &ring, &core.keys, &*core.options.random);
         if outcome.is_err() || change.is_empty() {
             store.db.rollback();
-            core.audit.later(record)?;
+            core.audit.later(&record)?;
             return outcome;
         }
 
-        let again = record.copy();
-        let head = core.audit.now(record).inspect_err(|_| store.db.rollback())?;
+        let head = core.audit.now(&record).inspect_err(|_| store.db.rollback())?;
         change.put(RowId::new(Table::Meta, META_AUDIT), head.encode());
         let mut rows = store.rows.clone();
         change.apply_to(&mut rows);
@@ -389,10 +392,8 @@ impl Kms {
             store.db.commit(&change, revision, &ring_mac(&rows, revision, &core.keys))
         {
             store.is_unsure = true;
-            record = again;
             let error = internal(error);
-            record.error = Some(error.clone());
-            core.audit.later(record)?;
+            core.audit.later(&Record { error: Some(&error), ..record })?;
             return Err(error);
         }
         (store.rows, store.revision) = (rows, revision);
@@ -402,59 +403,70 @@ impl Kms {
 
     /// Whether a change of a key would be admitted now: nothing is changed, and nothing recorded.
     pub(super) fn would_admit(&self, op: Op, key: &KeyRef) -> Result<(), KmsError> {
-        self.draft(op).admit(key).map(|_| ())
+        let params = Map::new();
+        self.draft(op, Params::Json(&params)).admit(key).map(|_| ())
     }
 
-    fn draft(&self, op: Op) -> Draft<'_> {
+    fn draft<'a>(&'a self, op: Op, params: Params<'a>) -> Draft<'a> {
         let core = &*self.core;
         let ring = KeyRing::clone(&core.ring());
         let (principal, touched) = (&*self.principal, [None, None]);
-        Draft { ring, now: core.now(), kms: core, op, principal, touched }
+        let via = self.via;
+        Draft { ring, now: core.now(), kms: core, op, principal, via, params, touched }
     }
 
     /// Anything that leaves the ring as it is: a use of a key, or a look.
     ///
     /// `work` runs without a lock, on the ring as it is now. If it fails and another process has
     /// changed the ring meanwhile, it runs again.
-    pub(crate) fn using<T>(
+    pub(crate) fn using<'p, T>(
         &self,
         op: Op,
-        params: Params,
+        params: impl Into<Params<'p>>,
         work: impl Fn(&mut View<'_>) -> Result<T, KmsError>,
     ) -> Result<T, KmsError> {
-        let core = &*self.core;
-        let mut touched = [None, None];
-        let mut attempt = || {
-            let ring = core.ring();
-            let mut view = View {
-                ring: &ring,
-                kms: core,
-                op,
-                principal: &self.principal,
-                touched: [None, None],
-            };
-            let outcome = work(&mut view);
-            touched = view.touched;
-            outcome
-        };
-        let mut outcome = attempt();
+        let (core, params) = (&*self.core, params.into());
+        let (ring, newer);
+        ring = core.ring();
+        let (mut outcome, mut keys) = self.attempt(op, params, &ring, &work);
         let may_be_old = matches!(&outcome, Err(error) if *error != KmsError::DryRunOperation);
         if may_be_old && self.refresh().unwrap_or(false) {
-            outcome = attempt();
+            newer = core.ring();
+            (outcome, keys) = self.attempt(op, params, &newer, &work);
         }
-        let error = outcome.as_ref().err().cloned();
-        let principal = Arc::clone(&self.principal);
-        core.audit.later(Record {
+        core.audit.later(&Record {
             time: core.now(),
             op,
-            principal,
+            principal: &self.principal,
             params,
-            keys: touched,
-            error,
-            client: self.client.clone(),
+            keys,
+            error: outcome.as_ref().err(),
+            client: self.client.as_deref(),
             process: Process::current(),
         })?;
         outcome
+    }
+
+    /// The outcome of a use on a ring, and the keys that it touched.
+    fn attempt<'a, T>(
+        &'a self,
+        op: Op,
+        params: Params<'a>,
+        ring: &'a Arc<KeyRing>,
+        work: &impl Fn(&mut View<'_>) -> Result<T, KmsError>,
+    ) -> (Result<T, KmsError>, [Option<&'a KeyArn>; 2]) {
+        let mut view = View {
+            ring,
+            kms: &self.core,
+            op,
+            principal: &self.principal,
+            via: self.via,
+            params,
+            on_same_key: None,
+            touched: [None, None],
+        };
+        let outcome = work(&mut view);
+        (outcome, view.touched)
     }
 }
 

@@ -1,11 +1,13 @@
 //! Keys that services manage: made on first use, viewable, rotated every year, not manageable by the
 //! account.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
-use crate::kms::access::as_map;
-use crate::kms::key::Rotation;
-use crate::kms::ring::NamedBy;
+use crate::kms::access::{KeyPolicy, as_map, service_policy};
+use crate::kms::key::{KmsKey, Rotation};
+use crate::kms::ring::{KeyRing, NamedBy};
 use crate::kms::rotation::PERIOD_DAYS;
 use crate::kms::spec::KeyManager;
 use crate::kms::state::Op;
@@ -30,6 +32,36 @@ pub const SERVICE_ALIASES: &[&str] = &[
     "alias/aws/sqs",
     "alias/aws/ssm",
 ];
+
+impl KeyRing {
+    /// The policy of the key behind a service's alias.
+    fn policy_of_service(&self, alias: &AliasName) -> KeyPolicy {
+        let service = alias.as_str().trim_start_matches("alias/aws/");
+        KeyPolicy::of_accepted(service_policy(&self.account, &self.region, service))
+    }
+
+    /// Gives keys that services manage the policy that they have, whatever their rows say: rows of
+    /// earlier versions hold an account's.
+    pub(crate) fn set_service_policies(&mut self) {
+        let reserved: Vec<(AliasName, KeyId)> = self
+            .aliases
+            .iter()
+            .filter(|(name, _)| name.is_reserved())
+            .map(|(name, alias)| (name.clone(), alias.target.clone()))
+            .collect();
+        for (name, id) in reserved {
+            let policy = self.policy_of_service(&name);
+            let is_to_set = |key: &Arc<KmsKey>| {
+                key.manager == KeyManager::Aws && key.policy.text != policy.text
+            };
+            if self.keys.get(&id).is_some_and(is_to_set)
+                && let Some(key) = self.key_mut(&id)
+            {
+                key.policy = policy;
+            }
+        }
+    }
+}
 
 impl Kms {
     /// The filesystem's own service-managed key, made on first use.
@@ -88,7 +120,9 @@ impl Kms {
             }
             let service = alias.trim_start_matches("alias/aws/");
             let next = draft.now.plus_days(PERIOD_DAYS);
+            let policy = draft.ring.policy_of_service(&name);
             let key = draft.new_symmetric_key(KeyManager::Aws)?;
+            key.policy = policy;
             key.description =
                 format!("Default key that protects my {service} data when no other key is defined");
             key.rotation = Some(Rotation { period_days: PERIOD_DAYS, next });

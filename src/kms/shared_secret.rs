@@ -1,7 +1,7 @@
 //! DeriveSharedSecret, Encapsulate and Decapsulate: secrets that two sides come to hold.
 
 use crate::kms::algorithms::{EncapsulationAlgorithm, KeyAgreementAlgorithm, check_usage};
-use crate::kms::audit::{Params, UseParams};
+use crate::kms::audit::UseParams;
 use crate::kms::check::{BLOB_LEN_MAX, Check};
 use crate::kms::crypto_ops::dry;
 use crate::kms::key::KmsKey;
@@ -130,12 +130,8 @@ impl Kms {
     }
 }
 
-fn params(key: &KeyRef, detail: (&'static str, &'static str)) -> Params {
-    Params::Use(UseParams {
-        key: Some(key.as_str().to_owned()),
-        detail: Some(detail),
-        ..UseParams::default()
-    })
+fn params<'a>(key: &'a KeyRef, detail: (&'static str, &'static str)) -> UseParams<'a> {
+    UseParams { details: [Some(detail), None], ..UseParams::of_key(key.as_str()) }
 }
 
 fn admit<'a>(view: &mut View<'a>, key: &KeyRef, usage: KeyUsage) -> Result<&'a KmsKey, KmsError> {

@@ -1,8 +1,10 @@
 //! The two sides of a use of a key: what is to be opened, and what is to be sealed under. Finds the key,
 //! checks everything but the bytes, then opens or seals.
 
+use crate::crypto::suite::NONCE_LEN;
+use crate::kms::access::Action;
 use crate::kms::algorithms::{Family, check_algorithm, check_usage};
-use crate::kms::blob::BlobHead;
+use crate::kms::blob::{BlobHead, additional_data, encode_head};
 use crate::kms::key::{KmsKey, Material};
 use crate::kms::ring::NamedBy;
 use crate::kms::service::internal;
@@ -10,8 +12,8 @@ use crate::kms::spec::{EncryptionAlgorithm, KeySpec, KeyUsage};
 use crate::kms::state::Op;
 use crate::kms::view::View;
 use crate::kms::{CiphertextBlob, EncryptionContext, KeyRef, KmsError, MaterialId};
-use crate::random::Random;
-use crate::secret::SecretBytes;
+use crate::random::{Random, random_array};
+use crate::secret::{Secret, SecretBytes};
 
 /// What is to be opened: a blob of ours, or a ciphertext of an RSA key.
 pub(crate) enum Opening<'a, 'b> {
@@ -69,7 +71,8 @@ pub(crate) fn admit_source<'a, 'b>(
     if let Some(name) = named.filter(|_| !is_blob) {
         let key = view.ring.resolve(name.as_str(), NamedBy::Anything)?;
         if key.spec.family() != Family::Symmetric {
-            let key = view.admit_key_as(key, context, source_action(view.op()))?;
+            let action = source_action(view.op());
+            let key = view.admit_key_as(key, Some(name.as_str()), context, action)?;
             check_rsa(key, context, wanted, view.op())?;
             return Ok(Opening::Rsa { key, algorithm: wanted, sealed: &blob.0 });
         }
@@ -78,8 +81,22 @@ pub(crate) fn admit_source<'a, 'b>(
 }
 
 /// What policies call the opening side of an operation.
-fn source_action(op: Op) -> &'static str {
-    if op == Op::ReEncrypt { "ReEncryptFrom" } else { op.name() }
+fn source_action(op: Op) -> Action {
+    if op == Op::ReEncrypt { Action::ReEncryptFrom } else { Action::Op(op) }
+}
+
+/// Notes for policies whether a blob moves from a key to the same one.
+pub(crate) fn compare_sides(
+    view: &mut View<'_>,
+    blob: &CiphertextBlob,
+    source: Option<&KeyRef>,
+    destination: &KeyRef,
+) {
+    let find = |name: &KeyRef| view.ring.resolve(name.as_str(), NamedBy::Anything).ok();
+    let id = |name| find(name).map(|key| &key.id);
+    let head = BlobHead::parse(&blob.0).map(|(head, _)| head.key);
+    let source = source.and_then(id).or(head.as_ref());
+    view.on_same_key = source.zip(id(destination)).map(|(one, other)| one == other);
 }
 
 /// A key to seal under.
@@ -136,9 +153,11 @@ pub(crate) fn admit_target<'a>(
     context: &EncryptionContext,
     algorithm: Option<EncryptionAlgorithm>,
 ) -> Result<Target<'a>, KmsError> {
-    let key = view.ring.resolve(key.as_str(), NamedBy::Anything)?;
-    let action = if view.op() == Op::ReEncrypt { "ReEncryptTo" } else { view.op().name() };
-    let key = view.admit_key_as(key, context, action)?;
+    let name = key.as_str();
+    let key = view.ring.resolve(name, NamedBy::Anything)?;
+    let op = view.op();
+    let action = if op == Op::ReEncrypt { Action::ReEncryptTo } else { Action::Op(op) };
+    let key = view.admit_key_as(key, Some(name), context, action)?;
     let algorithm = algorithm.unwrap_or(EncryptionAlgorithm::SymmetricDefault);
     match key.spec.family() {
         Family::Symmetric => check_symmetric(key, Some(algorithm), view.op())?,
@@ -173,6 +192,7 @@ pub(crate) fn current(key: &KmsKey) -> Result<&Material, KmsError> {
 pub(crate) struct Source<'a, 'b> {
     pub(crate) key: &'a KmsKey,
     head: BlobHead,
+    blob: &'b [u8],
     sealed: &'b [u8],
 }
 
@@ -185,6 +205,7 @@ pub(crate) fn admit_blob<'a, 'b>(
     algorithm: Option<EncryptionAlgorithm>,
 ) -> Result<Source<'a, 'b>, KmsError> {
     let ring = view.ring;
+    let name = named.map(KeyRef::as_str);
     let named = match named {
         Some(name) => Some(ring.resolve(name.as_str(), NamedBy::Anything)?),
         None => None,
@@ -193,7 +214,7 @@ pub(crate) fn admit_blob<'a, 'b>(
     let key = match named {
         Some(key) if key.id == head.key => key,
         Some(key) => {
-            view.touch(key.arn.clone());
+            view.touch(&key.arn);
             return Err(KmsError::IncorrectKey {
                 message: "The key ID in the request does not identify a CMK that can perform \
                           this operation."
@@ -202,9 +223,9 @@ pub(crate) fn admit_blob<'a, 'b>(
         }
         None => ring.keys.get(&head.key).ok_or(KmsError::InvalidCiphertext)?,
     };
-    let key = view.admit_key_as(key, context, source_action(view.op()))?;
+    let key = view.admit_key_as(key, name, context, source_action(view.op()))?;
     check_symmetric(key, algorithm, view.op())?;
-    Ok(Source { key, head, sealed })
+    Ok(Source { key, head, blob: &blob.0, sealed })
 }
 
 pub(crate) fn open(
@@ -213,7 +234,7 @@ pub(crate) fn open(
 ) -> Result<SecretBytes, KmsError> {
     let material = source.key.find_material(&source.head.material);
     let material = material.ok_or(KmsError::InvalidCiphertext)?;
-    material.held.open(&source.head.additional_data(context), source.sealed)
+    material.held.open(&additional_data(source.blob, context), source.sealed)
 }
 
 pub(crate) fn admit_symmetric<'a>(
@@ -245,10 +266,48 @@ pub(crate) fn seal(
     plain: &[u8],
     random: &dyn Random,
 ) -> Result<(CiphertextBlob, MaterialId), KmsError> {
+    seal_at(key, context, plain, &random_array(random))
+}
+
+/// The same under a nonce that has just been drawn and goes nowhere else.
+fn seal_at(
+    key: &KmsKey,
+    context: &EncryptionContext,
+    plain: &[u8],
+    nonce: &[u8; NONCE_LEN],
+) -> Result<(CiphertextBlob, MaterialId), KmsError> {
     let material = current(key)?;
-    let head = BlobHead { key: key.id.clone(), material: material.id };
-    let sealed = material.held.seal(&head.additional_data(context), plain, random)?;
-    let mut blob = head.encode();
-    blob.extend_from_slice(&sealed);
+    let head = encode_head(&key.id, &material.id);
+    let mut blob = head.clone();
+    material.held.seal(&additional_data(&head, context), plain, nonce, &mut blob)?;
     Ok((CiphertextBlob(blob), material.id))
+}
+
+/// A fresh data key of up to 64 bytes, bare and sealed. It and its nonce are drawn from the generator
+/// at once: a call of the kernel is the dearest part of all this.
+pub(crate) fn seal_fresh(
+    key: &KmsKey,
+    context: &EncryptionContext,
+    len: usize,
+    random: &dyn Random,
+) -> Result<(SecretBytes, CiphertextBlob, MaterialId), KmsError> {
+    const DATA_KEY_LEN_MAX: usize = 64;
+    let drawn = Secret::<{ NONCE_LEN + DATA_KEY_LEN_MAX }>::fill_with(|out| {
+        let needed = out.get_mut(..len.min(DATA_KEY_LEN_MAX) + NONCE_LEN);
+        random.fill(needed.unwrap_or_default());
+    });
+    let (nonce, rest) = drawn.expose().split_first_chunk().ok_or_else(|| internal("no nonce"))?;
+    let plain = match rest.get(..len).filter(|_| len <= DATA_KEY_LEN_MAX) {
+        Some(bytes) => SecretBytes::new(bytes.to_vec()),
+        None => random_bytes(len, random),
+    };
+    let (blob, material) = seal_at(key, context, plain.expose(), nonce)?;
+    Ok((plain, blob, material))
+}
+
+/// Fresh random bytes.
+pub(crate) fn random_bytes(len: usize, random: &dyn Random) -> SecretBytes {
+    let mut bytes = vec![0; len];
+    random.fill(&mut bytes);
+    SecretBytes::new(bytes)
 }

@@ -1,7 +1,7 @@
 //! Sign and Verify.
 
 use crate::kms::algorithms::{Family, MessageType, SigningAlgorithm, check_algorithm, check_usage};
-use crate::kms::audit::{Params, UseParams};
+use crate::kms::audit::UseParams;
 use crate::kms::check::Check;
 use crate::kms::crypto_ops::dry;
 use crate::kms::key::KmsKey;
@@ -81,12 +81,12 @@ impl Kms {
     }
 }
 
-fn params(request: &Sign) -> Params {
-    Params::Use(UseParams {
-        key: Some(request.key.as_str().to_owned()),
-        detail: Some(("signingAlgorithm", request.algorithm.as_str())),
-        ..UseParams::default()
-    })
+fn params(request: &Sign) -> UseParams<'_> {
+    let (kind, how) = (request.kind.as_str(), request.algorithm.as_str());
+    UseParams {
+        details: [Some(("messageType", kind)), Some(("signingAlgorithm", how))],
+        ..UseParams::of_key(request.key.as_str())
+    }
 }
 
 /// Finds the key and checks everything but a signature's bytes.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::kms::access::as_map;
+use crate::kms::audit::UseParams;
 use crate::kms::check::Check;
-use crate::kms::key_ops::key_params;
 use crate::kms::page::PageSize;
 use crate::kms::ring::NamedBy;
 use crate::kms::state::Op;
@@ -86,7 +86,7 @@ impl Kms {
         key: &KeyRef,
         page: &PageRequest,
     ) -> Result<Page<Tag>, KmsError> {
-        self.using(Op::ListResourceTags, key_params(key), |view| {
+        self.using(Op::ListResourceTags, UseParams::of_key(key.as_str()), |view| {
             Check::default().key("keyId", key.as_str()).finish()?;
             page.check()?;
             let key = view.admit(key.as_str(), NamedBy::IdOrArn, &EncryptionContext::new())?;

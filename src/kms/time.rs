@@ -72,6 +72,27 @@ fn day_number(year: u64, month: u64, day: u64) -> u64 {
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
+impl Timestamp {
+    /// The point in time that a policy writes: `2026-01-31T23:59:59Z`, with a fraction that is left off,
+    /// `2026-01-31`, or seconds since the epoch. `None` if it is none of them.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        if is_number(text) {
+            return text.parse::<u64>().ok()?.checked_mul(1000).map(Self);
+        }
+        let whole = match (text.split_once('T'), text.split_once('.')) {
+            (None, _) => format!("{text}T00:00:00Z"),
+            (Some(_), Some((whole, fraction))) => {
+                fraction.strip_suffix('Z').filter(|digits| is_number(digits))?;
+                format!("{whole}Z")
+            }
+            (Some(_), None) => text.to_owned(),
+        };
+        // A day behind the end of its month is none.
+        Self::from_iso(&whole).filter(|time| time.to_iso() == whole)
+    }
+}
+
 /// Year, month and day of a day counted from 1970-01-01 (Gregorian; Fliegel and Van Flandern's
 /// method in its form with years that begin in March).
 fn civil(day: u64) -> (u64, u64, u64) {
@@ -102,9 +123,27 @@ mod tests {
         ] {
             assert_eq!(Timestamp(secs * 1000 + 999).to_iso(), text);
             assert_eq!(Timestamp::from_iso(text), Some(Timestamp(secs * 1000)));
+            assert_eq!(Timestamp::parse(text), Some(Timestamp(secs * 1000)));
+            assert_eq!(Timestamp::parse(&secs.to_string()), Some(Timestamp(secs * 1000)));
         }
         for no_time in ["", "2024-02-29", "2024-13-01T00:00:00Z", "2024-01-01T00:00:60Z", "now"] {
             assert_eq!(Timestamp::from_iso(no_time), None, "{no_time}");
+        }
+        assert_eq!(Timestamp::parse("1970-01-02"), Some(Timestamp(86_400_000)));
+        assert_eq!(Timestamp::parse("1970-01-01T00:00:01.5Z"), Some(Timestamp(1000)));
+        for text in [
+            "",
+            "-1",
+            "1970-02-30",
+            "1970-00-01",
+            "1969-12-31",
+            "1970-01-01T24:00:00Z",
+            "1970-01-01T00:00:00",
+            "1970-1-1",
+            "T",
+            "1970-01-01T00:00:00.xZ",
+        ] {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::codec::{hex, unhex_array};
+use crate::codec::{hex, hex_digits, unhex_array};
 
 /// A key's id: a UUID, or `mrk-` and 32 hexadecimal digits for a multi-Region key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,14 +43,23 @@ impl KeyId {
 
     /// The id as bytes, as ciphertext blobs carry it: its kind (0 UUID, 1 `mrk-`), then its 16 bytes.
     pub fn to_bytes(&self) -> [u8; 17] {
-        let (kind, digits) = match self.0.strip_prefix("mrk-") {
-            Some(digits) => (1, digits.to_owned()),
-            None => (0, self.0.replace('-', "")),
+        let (kind, text) = match self.0.strip_prefix("mrk-") {
+            Some(digits) => (1, digits),
+            None => (0, self.0.as_str()),
         };
         let mut bytes = [0; 17];
         let [first, rest @ ..] = &mut bytes;
         *first = kind;
-        rest.copy_from_slice(&unhex_array::<16>(&digits).unwrap_or_default());
+        let mut digits = text.bytes().filter(|byte| *byte != b'-').map(|digit| match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            // `parse` lets no other in.
+            _ => 0,
+        });
+        for byte in rest {
+            let (high, low) = (digits.next().unwrap_or(0), digits.next().unwrap_or(0));
+            *byte = high << 4 | low;
+        }
         bytes
     }
 
@@ -73,9 +82,14 @@ impl std::borrow::Borrow<str> for KeyId {
 
 /// The text form of a UUID's 16 bytes.
 fn uuid_text(bytes: &[u8]) -> String {
-    let digits = hex(bytes);
-    let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
-    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+    let mut text = String::with_capacity(36);
+    for (no, byte) in bytes.iter().enumerate() {
+        if matches!(no, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.extend(hex_digits(*byte).map(char::from));
+    }
+    text
 }
 
 fn is_hex(byte: u8) -> bool {

@@ -33,10 +33,19 @@ pub fn call(
         return Err(KmsError::UnknownOperation { name: operation.to_owned() });
     };
     let kms = kms.caller(principal.clone());
-    dispatch(&kms, op, input).map_err(|failure| match failure {
+    let outcome = check_grant_tokens(&kms, input).and_then(|()| dispatch(&kms, op, input));
+    outcome.map_err(|failure| match failure {
         Failure::Input(error) => kms.record_refusal(op, error),
         Failure::Service(error) => error,
     })
+}
+
+/// Grants are in force at once, with or without their tokens; what is no token is refused.
+fn check_grant_tokens(kms: &Kms, input: &Value) -> Result<(), Failure> {
+    match Input::new(input)?.texts("GrantTokens")? {
+        Some(tokens) => Ok(kms.check_grant_tokens(&tokens).map_err(InputError)?),
+        None => Ok(()),
+    }
 }
 
 /// Why a call failed, and with that, who has recorded it.

@@ -2,26 +2,12 @@
 
 use crate::kms::access::GrantConstraints;
 use crate::kms::access::document::{KeyPolicy, Principals, Statement};
+use crate::kms::access::facts::{Asked, Call};
 use crate::kms::key::KmsKey;
 use crate::kms::principal::PrincipalKind;
 use crate::kms::spec::KeyManager;
-use crate::kms::state::{Op, OpKind};
-use crate::kms::{EncryptionContext, GrantOperation, KmsError, Principal};
-
-/// What is asked.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked<'a> {
-    /// By whom.
-    pub(crate) principal: &'a Principal,
-    /// What.
-    pub(crate) op: Op,
-    /// The operation's name in policies: that of `op`, but for the two sides of ReEncrypt.
-    pub(crate) action: &'a str,
-    /// With which context.
-    pub(crate) context: &'a EncryptionContext,
-    /// The grant that is to be made.
-    pub(crate) granting: Option<Granting<'a>>,
-}
+use crate::kms::state::Op;
+use crate::kms::{GrantOperation, KmsError, Principal};
 
 /// A grant that is to be made.
 #[derive(Clone, Copy, Debug)]
@@ -39,135 +25,160 @@ pub(crate) struct Granting<'a> {
 /// # Errors
 /// [`KmsError::AccessDenied`].
 pub(crate) fn authorize(asked: &Asked<'_>, key: &KmsKey) -> Result<(), KmsError> {
-    let (principal, op) = (asked.principal, asked.op);
-    if principal.name() == Principal::KMS {
+    let (caller, arn) = (asked.principal, key.arn.as_str());
+    // A service rotates the keys that it manages: its own business.
+    let is_own_rotation = asked.op == Op::RotateKey
+        && key.manager == KeyManager::Aws
+        && caller.kind() == PrincipalKind::Service;
+    if caller.name() == Principal::KMS || is_own_rotation {
         return Ok(());
     }
-    if key.manager == KeyManager::Aws {
-        // The service's own business: seen and used, and managed by nobody.
-        let is_managing = op.kind() == OpKind::Change && op != Op::RotateKey;
-        return match is_managing || principal.account() != key.arn.account() {
-            true => Err(denied(asked, key, NOT_ALLOWED)),
-            false => Ok(()),
-        };
-    }
-    match verdict(asked, key, &key.policy) {
-        Verdict::Denied => {
-            Err(denied(asked, key, "with an explicit deny in a resource-based policy"))
+    let call = Call { asked, key: Some(key) };
+    let (said, own) = (of_key(&call, key, &key.policy), of_identity(&call, arn));
+    // To another account's principal, both must say yes.
+    let said = match (said, caller.account() == key.arn.account()) {
+        (Said::Yes, false) => Said::IfIdentity,
+        (said, _) => said,
+    };
+    let why = match (said, own) {
+        (Said::No, _) => "with an explicit deny in a resource-based policy",
+        (_, Said::No) => "with an explicit deny in an identity-based policy",
+        (Said::Yes, _) | (Said::IfIdentity, Said::Yes) => return Ok(()),
+        _ if key.grants.iter().any(|grant| grant.allows(asked)) => return Ok(()),
+        (Said::IfIdentity, _) => return Err(unsaid(asked, arn, "identity")),
+        (Said::Nothing, _) => return Err(unsaid(asked, arn, "resource")),
+    };
+    Err(denied(asked, arn, why))
+}
+
+/// Whether the caller's own policy lets him do this with what is no key: an alias, or all keys. A
+/// principal without one may.
+///
+/// # Errors
+/// [`KmsError::AccessDenied`].
+pub(crate) fn authorize_identity(asked: &Asked<'_>, resource: &str) -> Result<(), KmsError> {
+    match of_identity(&Call { asked, key: None }, resource) {
+        Said::Yes => Ok(()),
+        Said::No => {
+            Err(denied(asked, resource, "with an explicit deny in an identity-based policy"))
         }
-        Verdict::Allowed => Ok(()),
-        Verdict::Unsaid if key.grants.iter().any(|grant| grant.allows(asked)) => Ok(()),
-        Verdict::Unsaid => Err(denied(asked, key, NOT_ALLOWED)),
+        Said::IfIdentity | Said::Nothing => Err(unsaid(asked, resource, "identity")),
     }
 }
 
-/// Whether the key policy forbids this, whatever else allows it.
+/// Whether a policy forbids this, whatever else allows it.
 pub(crate) fn is_forbidden(asked: &Asked<'_>, key: &KmsKey) -> bool {
-    verdict(asked, key, &key.policy) == Verdict::Denied
+    let call = Call { asked, key: Some(key) };
+    of_key(&call, key, &key.policy) == Said::No || of_identity(&call, key.arn.as_str()) == Said::No
 }
 
-/// Whether a principal could still replace this policy of a key.
-pub(crate) fn keeps_control(principal: &Principal, key: &KmsKey, policy: &KeyPolicy) -> bool {
-    let context = EncryptionContext::new();
-    let op = Op::PutKeyPolicy;
-    let action = op.name();
-    let asked = Asked { principal, op, action, context: &context, granting: None };
-    principal.name() == Principal::KMS || verdict(&asked, key, policy) == Verdict::Allowed
+/// Whether the caller could put another policy in the place of this one.
+pub(crate) fn keeps_control(asked: &Asked<'_>, key: &KmsKey, policy: &KeyPolicy) -> bool {
+    let call = Call { asked, key: Some(key) };
+    let said = of_key(&call, key, policy);
+    asked.principal.name() == Principal::KMS
+        || said == Said::Yes
+        || said == Said::IfIdentity && of_identity(&call, key.arn.as_str()) == Said::Yes
 }
 
-const NOT_ALLOWED: &str = "because no resource-based policy allows";
-
-fn denied(asked: &Asked<'_>, key: &KmsKey, why: &str) -> KmsError {
-    let (who, action, arn) = (asked.principal.name(), asked.action, &key.arn);
-    let rest = if why == NOT_ALLOWED { format!(" the kms:{action} action") } else { String::new() };
+fn denied(asked: &Asked<'_>, resource: &str, why: &str) -> KmsError {
+    let (who, action) = (asked.principal.name(), asked.action.name());
     KmsError::AccessDenied {
         message: format!(
-            "User: {who} is not authorized to perform: kms:{action} on resource: {arn} {why}{rest}"
+            "User: {who} is not authorized to perform: kms:{action} on resource: {resource} {why}"
         ),
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Verdict {
-    Denied,
-    Allowed,
-    Unsaid,
+/// The error where no policy of a kind says anything.
+fn unsaid(asked: &Asked<'_>, resource: &str, kind: &str) -> KmsError {
+    let action = asked.action.name();
+    let why = format!("because no {kind}-based policy allows the kms:{action} action");
+    denied(asked, resource, &why)
 }
 
-fn verdict(asked: &Asked<'_>, key: &KmsKey, policy: &KeyPolicy) -> Verdict {
-    let action = format!("kms:{}", asked.action.to_ascii_lowercase());
-    let find = |name: &str| values(name, asked, key);
-    let applies = |statement: &Statement| {
-        let spares = statement.is_deny && statement.other_principals;
-        names(&statement.principals, asked.principal, !spares) != statement.other_principals
-            && statement.is_about(&action, key.arn.as_str())
-            && statement.conditions.iter().all(|condition| condition.holds(&find))
-    };
-    let mut verdict = Verdict::Unsaid;
+/// What policies say to a call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Said {
+    No,
+    Yes,
+    /// Yes, to whom the account lets: to a principal whose own policy says yes.
+    IfIdentity,
+    Nothing,
+}
+
+/// What a key policy says.
+fn of_key(call: &Call<'_>, key: &KmsKey, policy: &KeyPolicy) -> Said {
+    let (asked, arn) = (call.asked, key.arn.as_str());
+    let mut said = Said::Nothing;
     for statement in policy.statements.iter() {
-        match statement.is_deny {
-            true if applies(statement) => return Verdict::Denied,
-            false if verdict == Verdict::Unsaid && applies(statement) => verdict = Verdict::Allowed,
-            _ => {}
+        let then = match naming(statement, asked.principal) {
+            Naming::Not => continue,
+            Naming::Caller => Said::Yes,
+            Naming::Account => Said::IfIdentity,
+        };
+        let adds = statement.is_deny || said == Said::Nothing || then == Said::Yes;
+        if adds && statement.applies(asked.action, arn, call) {
+            if statement.is_deny {
+                return Said::No;
+            }
+            said = then;
         }
     }
-    verdict
+    said
 }
 
-/// Whether a statement's principals take in the caller. The account, by its root's ARN or its number,
-/// stands for all its principals: there are no identity policies besides. Not so where a Deny spares
-/// it: there it stands for the root alone, or the usual "everybody but ann and the root" would
-/// deny nobody.
-fn names(principals: &Principals, caller: &Principal, by_account: bool) -> bool {
-    if principals.everyone {
-        return true;
+/// What the caller's own policy says; without one he may do whatever his account may.
+fn of_identity(call: &Call<'_>, resource: &str) -> Said {
+    let Some(policy) = call.asked.principal.policy() else { return Said::Yes };
+    let applies = |statement: &&Statement| statement.applies(call.asked.action, resource, call);
+    let mut applying = policy.statements.iter().filter(applies).peekable();
+    match (applying.peek().is_some(), applying.any(|statement| statement.is_deny)) {
+        (_, true) => Said::No,
+        (true, false) => Said::Yes,
+        (false, false) => Said::Nothing,
     }
-    let root = |name: &str| {
+}
+
+/// How a statement names the caller.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Naming {
+    Not,
+    /// As one of an account: by the account's number or its root's ARN.
+    Account,
+    Caller,
+}
+
+/// The account stands for all its principals, as far as their own policies let them. Not so where a
+/// Deny spares it: there it stands for the root alone, or the usual "everybody but ann and the root"
+/// would deny nobody.
+fn naming(statement: &Statement, caller: &Principal) -> Naming {
+    let found = found_in(&statement.principals, caller);
+    match (statement.other_principals, found) {
+        (false, found) => found,
+        (true, Naming::Not) => Naming::Caller,
+        (true, Naming::Account) if statement.is_deny => Naming::Caller,
+        (true, _) => Naming::Not,
+    }
+}
+
+fn found_in(principals: &Principals, caller: &Principal) -> Naming {
+    let is_service = caller.kind() == PrincipalKind::Service;
+    let is_caller = |name: &String| caller.is_named(name);
+    let is_account = |name: &String| {
         name == caller.account()
             || name.strip_prefix("arn:aws:iam::").and_then(|rest| rest.strip_suffix(":root"))
                 == Some(caller.account())
     };
-    let is_root = caller.kind() == PrincipalKind::Root;
-    principals.aws.iter().any(|name| name == caller.name() || (by_account || is_root) && root(name))
-        || caller.kind() == PrincipalKind::Service
-            && principals.services.iter().any(|name| name == caller.name())
-}
-
-/// Values of a condition key; none if the call has no such key.
-fn values(name: &str, asked: &Asked<'_>, key: &KmsKey) -> Vec<String> {
-    let one = |value: &str| vec![value.to_owned()];
-    if let Some(name) = name.strip_prefix("kms:encryptioncontext:") {
-        let found = asked.context.pairs().find(|(key, _)| *key == name);
-        return found.map_or(Vec::new(), |(_, value)| one(value));
+    if principals.everyone
+        || principals.aws.iter().any(is_caller)
+        || is_service && principals.services.iter().any(|name| name == caller.name())
+    {
+        return Naming::Caller;
     }
-    if let Some(name) = name.strip_prefix("aws:resourcetag/") {
-        return key.tags.get(name).map_or(Vec::new(), |value| one(value));
-    }
-    let principal = asked.principal;
-    match name {
-        "kms:encryptioncontextkeys" => {
-            asked.context.pairs().map(|(key, _)| key.to_owned()).collect()
-        }
-        "kms:viaservice" if principal.kind() == PrincipalKind::Service => one(principal.name()),
-        "kms:calleraccount" | "aws:principalaccount" => one(principal.account()),
-        "aws:principalarn" if principal.kind() != PrincipalKind::Service => one(principal.name()),
-        "aws:principalisawsservice" => {
-            one(if principal.kind() == PrincipalKind::Service { "true" } else { "false" })
-        }
-        "kms:keyspec" => one(key.spec.as_str()),
-        "kms:keyusage" => one(key.usage.as_str()),
-        "kms:keyorigin" => one(key.origin.as_str()),
-        "kms:multiregion" => one("false"),
-        "kms:grantoperations" => asked
-            .granting
-            .iter()
-            .flat_map(|g| g.operations)
-            .map(|o| o.as_str().to_owned())
-            .collect(),
-        "kms:granteeprincipal" => {
-            asked.granting.map_or(Vec::new(), |granting| one(granting.grantee))
-        }
-        "kms:grantisforawsresource" if asked.op == Op::CreateGrant => one("false"),
-        _ => Vec::new(),
+    match (principals.aws.iter().any(is_account), caller.kind()) {
+        (true, PrincipalKind::Root) => Naming::Caller,
+        (true, _) => Naming::Account,
+        (false, _) => Naming::Not,
     }
 }

@@ -1,6 +1,6 @@
 //! A grant: one principal may do some operations with one key.
 
-use crate::kms::access::decide::Asked;
+use crate::kms::access::Asked;
 use crate::kms::spec::aws_enum;
 use crate::kms::{EncryptionContext, KeyUsage, Timestamp};
 
@@ -104,8 +104,8 @@ pub(crate) struct GrantConstraints {
 impl Grant {
     /// Whether it allows what is asked.
     pub(super) fn allows(&self, asked: &Asked<'_>) -> bool {
-        let operation = GrantOperation::parse(asked.action);
-        self.grantee == asked.principal.name()
+        let operation = GrantOperation::parse(asked.action.name());
+        asked.principal.is_named(&self.grantee)
             && operation.is_some_and(|operation| self.operations.contains(&operation))
             && asked.granting.is_none_or(|granting| {
                 granting.operations.iter().all(|operation| self.operations.contains(operation))
@@ -133,6 +133,15 @@ impl GrantOperation {
 }
 
 impl GrantConstraints {
+    /// Their kind, as `kms:GrantConstraintType` tells it.
+    pub(super) fn kind(&self) -> Option<&'static str> {
+        match (&self.equals, &self.subset) {
+            (Some(_), _) => Some("EncryptionContextEquals"),
+            (None, Some(_)) => Some("EncryptionContextSubset"),
+            (None, None) => None,
+        }
+    }
+
     /// Whether others allow no context that these do not.
     fn cover(&self, other: &Self) -> bool {
         let holds = |wanted: &EncryptionContext, found: &EncryptionContext| {

@@ -9,12 +9,11 @@ use subtle::ConstantTimeEq as _;
 
 use crate::codec::hex;
 use crate::kms::access::{Grant, GrantConstraints, GrantOperation, Granting, as_map, is_forbidden};
-use crate::kms::audit::{Params, UseParams};
+use crate::kms::audit::UseParams;
 use crate::kms::check::Check;
 use crate::kms::key::KmsKey;
-use crate::kms::key_ops::key_params;
 use crate::kms::page::PageSize;
-use crate::kms::ring::NamedBy;
+use crate::kms::ring::{KeyRing, NamedBy};
 use crate::kms::spec::KeySpec;
 use crate::kms::state::Op;
 use crate::kms::view::Draft;
@@ -32,6 +31,8 @@ const NAME_LEN_MAX: usize = 256;
 const GRANT_ID_LEN_MAX: usize = 128;
 /// Longest grant token that a caller may send, in characters.
 const TOKEN_LEN_MAX: usize = 8192;
+/// Grant tokens of one request.
+const TOKENS_MAX: usize = 10;
 const GRANTS_PAGE: PageSize = PageSize { usual: 50, max: 100 };
 
 /// Request of `CreateGrant`.
@@ -185,6 +186,36 @@ impl Kms {
         })
     }
 
+    /// The check of `GrantTokens` that come with any request: each must be that of a grant there is.
+    ///
+    /// # Errors
+    /// [`KmsError::InvalidGrantToken`]; [`KmsError::Validation`] for too many, or too long ones.
+    pub fn check_grant_tokens(&self, tokens: &[String]) -> Result<(), KmsError> {
+        if tokens.is_empty() {
+            return Ok(());
+        }
+        if tokens.len() > TOKENS_MAX {
+            let message = format!(
+                "1 validation error detected: Value at 'grantTokens' failed to satisfy constraint: \
+                 Member must have length less than or equal to {TOKENS_MAX}"
+            );
+            return Err(KmsError::Validation { message });
+        }
+        let mut check = Check::default();
+        for token in tokens {
+            check = check.text("grantTokens", token, 1, TOKEN_LEN_MAX);
+        }
+        check.finish()?;
+        let are_known = || {
+            let ring = self.core.ring();
+            tokens.iter().all(|token| find_token(&ring, token).is_some())
+        };
+        match are_known() || self.refresh()? && are_known() {
+            true => Ok(()),
+            false => Err(invalid_token()),
+        }
+    }
+
     /// `ListGrants`: the grants of a key, sorted by id.
     ///
     /// # Errors
@@ -194,7 +225,7 @@ impl Kms {
         request: &ListGrants,
         page: &PageRequest,
     ) -> Result<Page<GrantEntry>, KmsError> {
-        self.using(Op::ListGrants, key_params(&request.key), |view| {
+        self.using(Op::ListGrants, UseParams::of_key(request.key.as_str()), |view| {
             Check::default().key("keyId", request.key.as_str()).finish()?;
             page.check()?;
             let none = EncryptionContext::new();
@@ -222,11 +253,12 @@ impl Kms {
         retiring: &str,
         page: &PageRequest,
     ) -> Result<Page<GrantEntry>, KmsError> {
-        self.using(Op::ListRetirableGrants, Params::Use(UseParams::default()), |view| {
+        self.using(Op::ListRetirableGrants, UseParams::default(), |view| {
             Check::default().text("retiringPrincipal", retiring, 1, NAME_LEN_MAX).finish()?;
             page.check()?;
+            view.allow_everywhere()?;
             let caller = view.principal();
-            if caller.name() != retiring && !is_root(caller, &view.ring.account) {
+            if !caller.is_named(retiring) && !is_root(caller, &view.ring.account) {
                 return Err(denied(caller, Op::ListRetirableGrants));
             }
             let entries = view.ring.keys.values().flat_map(|key| {
@@ -249,8 +281,8 @@ impl Kms {
         self.change(Op::RetireGrant, as_map(params), |draft| {
             let (key, grant) = find_grant(draft, which)?;
             let caller = draft.principal;
-            let may = grant.retiring.as_deref() == Some(caller.name())
-                || grant.grantee == caller.name()
+            let may = grant.retiring.as_deref().is_some_and(|name| caller.is_named(name))
+                || caller.is_named(&grant.grantee)
                     && grant.operations.contains(&GrantOperation::RetireGrant)
                 || is_root(caller, &draft.ring.account);
             let is_denied = draft.ring.keys.get(&key);
@@ -359,13 +391,8 @@ fn find_grant(draft: &mut Draft<'_>, which: &RetireGrant) -> Result<(KeyId, Arc<
     let (key, grant) = match which {
         RetireGrant::Token(token) => {
             Check::default().text("grantToken", token, 1, TOKEN_LEN_MAX).finish()?;
-            let mut all = draft.ring.keys.values().flat_map(|key| {
-                key.grants.iter().map(move |grant| (Arc::clone(key), Arc::clone(grant)))
-            });
-            let is_it = |grant: &Grant| bool::from(grant.token.as_bytes().ct_eq(token.as_bytes()));
-            all.find(|(_, grant)| is_it(grant)).ok_or_else(|| KmsError::InvalidGrantToken {
-                message: "Invalid grant token.".to_owned(),
-            })?
+            let (key, grant) = find_token(&draft.ring, token).ok_or_else(invalid_token)?;
+            (Arc::clone(key), Arc::clone(grant))
         }
         RetireGrant::Id(key, id) => {
             Check::default()
@@ -379,6 +406,16 @@ fn find_grant(draft: &mut Draft<'_>, which: &RetireGrant) -> Result<(KeyId, Arc<
     };
     draft.touch(key.arn.clone());
     Ok((key.id.clone(), grant))
+}
+
+/// The grant that a token stands for, and its key.
+fn find_token<'a>(ring: &'a KeyRing, token: &str) -> Option<(&'a Arc<KmsKey>, &'a Arc<Grant>)> {
+    let mut all = ring.keys.values().flat_map(|key| key.grants.iter().map(move |g| (key, g)));
+    all.find(|(_, grant)| bool::from(grant.token.as_bytes().ct_eq(token.as_bytes())))
+}
+
+fn invalid_token() -> KmsError {
+    KmsError::InvalidGrantToken { message: "Invalid grant token.".to_owned() }
 }
 
 fn remove(draft: &mut Draft<'_>, key: &KeyId, id: &str) {

@@ -2,10 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::kms::access::{KeyPolicy, keeps_control};
-use crate::kms::audit::{Params, UseParams};
+use crate::kms::access::KeyPolicy;
+use crate::kms::audit::UseParams;
 use crate::kms::check::Check;
-use crate::kms::key::KmsKey;
 use crate::kms::ring::NamedBy;
 use crate::kms::state::Op;
 use crate::kms::{EncryptionContext, KeyRef, Kms, KmsError, Page, PageRequest, Principal};
@@ -27,8 +26,8 @@ impl Kms {
         key: &KeyRef,
         policy_name: Option<&str>,
     ) -> Result<String, KmsError> {
-        let params = UseParams { key: Some(key.as_str().to_owned()), ..UseParams::default() };
-        self.using(Op::GetKeyPolicy, Params::Use(params), |view| {
+        let params = UseParams::of_key(key.as_str());
+        self.using(Op::GetKeyPolicy, params, |view| {
             check_names(key, policy_name)?;
             let none = EncryptionContext::new();
             let key = view.admit(key.as_str(), NamedBy::IdOrArn, &none)?;
@@ -50,16 +49,14 @@ impl Kms {
         bypass: bool,
     ) -> Result<(), KmsError> {
         let params = as_map(json!({"keyId": key.as_str(), "policyName": policy_name,
-            "policy": policy}));
+            "policy": policy, "bypassPolicyLockoutSafetyCheck": bypass.then_some(true)}));
         self.change(Op::PutKeyPolicy, params, |draft| {
             check_names(key, policy_name)?;
             Check::default().text("policy", policy, 1, POLICY_LEN_MAX).finish()?;
-            let principal = draft.principal;
-            let target = draft.admit(key)?;
+            let id = draft.admit(key)?.id.clone();
             check_policy_name(policy_name)?;
             let policy = KeyPolicy::parse(policy)?;
-            check_control(principal, target, &policy, bypass)?;
-            target.policy = policy;
+            draft.set_policy(&id, Some(policy), bypass)?;
             Ok(())
         })
     }
@@ -73,8 +70,8 @@ impl Kms {
         key: &KeyRef,
         page: &PageRequest,
     ) -> Result<Page<String>, KmsError> {
-        let params = UseParams { key: Some(key.as_str().to_owned()), ..UseParams::default() };
-        self.using(Op::ListKeyPolicies, Params::Use(params), |view| {
+        let params = UseParams::of_key(key.as_str());
+        self.using(Op::ListKeyPolicies, params, |view| {
             check_names(key, None)?;
             page.check()?;
             view.admit(key.as_str(), NamedBy::IdOrArn, &EncryptionContext::new())?;
@@ -97,20 +94,6 @@ fn check_policy_name(policy_name: Option<&str>) -> Result<(), KmsError> {
     }
 }
 
-/// Refuses a policy that nobody of the caller's could change again.
-pub(crate) fn check_control(
-    principal: &Principal,
-    key: &KmsKey,
-    policy: &KeyPolicy,
-    bypass: bool,
-) -> Result<(), KmsError> {
-    if bypass || keeps_control(principal, key, policy) {
-        return Ok(());
-    }
-    let message = "The new key policy will not allow you to update the key policy in the future.";
-    Err(KmsError::MalformedPolicyDocument { message: message.to_owned() })
-}
-
 /// The policy of a key that is made without one.
 pub(crate) fn default_policy(account: &str) -> String {
     let policy = json!({
@@ -121,6 +104,36 @@ pub(crate) fn default_policy(account: &str) -> String {
             "Effect": "Allow",
             "Principal": {"AWS": format!("arn:aws:iam::{account}:root")},
             "Action": "kms:*",
+            "Resource": "*",
+        }],
+    });
+    serde_json::to_string_pretty(&policy).unwrap_or_default()
+}
+
+/// The policy of a key that a service manages: everybody who may use the service, through it; and the
+/// account may look.
+pub(crate) fn service_policy(account: &str, region: &str, service: &str) -> String {
+    let host = match service {
+        "fs" => Principal::FILESYSTEM.to_owned(),
+        service => format!("{service}.{region}.amazonaws.com"),
+    };
+    let policy = json!({
+        "Version": "2012-10-17",
+        "Id": format!("auto-{service}-1"),
+        "Statement": [{
+            "Sid": format!("Allow access through {service} for all principals in the account that \
+                            are authorized to use {service}"),
+            "Effect": "Allow",
+            "Principal": {"AWS": "*"},
+            "Action": ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*",
+                "kms:CreateGrant", "kms:DescribeKey"],
+            "Resource": "*",
+            "Condition": {"StringEquals": {"kms:CallerAccount": account, "kms:ViaService": host}},
+        }, {
+            "Sid": "Allow direct access to key metadata to the account",
+            "Effect": "Allow",
+            "Principal": {"AWS": format!("arn:aws:iam::{account}:root")},
+            "Action": ["kms:Describe*", "kms:Get*", "kms:List*", "kms:RevokeGrant"],
             "Resource": "*",
         }],
     });
@@ -140,7 +153,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_policy_is_well_formed() {
+    fn our_own_policies_are_well_formed() {
         assert!(KeyPolicy::parse(&default_policy("000000000000")).is_ok());
+        assert!(KeyPolicy::parse(&service_policy("000000000000", "us-east-1", "ebs")).is_ok());
     }
 }

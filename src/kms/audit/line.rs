@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 
+use crate::codec::hex_digits;
 use crate::kms::EncryptionContext;
 use crate::kms::audit::record::{Params, Record, UseParams};
 use crate::kms::principal::{Principal, PrincipalKind};
@@ -22,21 +23,25 @@ pub(crate) struct Place {
     pub(crate) account: String,
 }
 
-/// Appends a record up to, not including, its closing brace. `ids` are random bytes for the ids of
-/// request and event.
-pub(crate) fn push_record(out: &mut Vec<u8>, record: &Record, place: &Place, ids: &[u8; 32]) {
+/// Bytes of most records.
+const RECORD_LEN: usize = 1024;
+
+/// Appends a record up to, not including, its closing brace, and without the ids of request and event.
+/// Tells where [`ids_text`] has its place.
+pub(crate) fn push_record(out: &mut Vec<u8>, record: &Record<'_>, place: &Place) -> usize {
+    out.reserve(RECORD_LEN);
     raw(out, "{\"eventVersion\":\"1.11\",\"userIdentity\":");
     push_identity(out, record);
     raw(out, ",\"eventTime\":");
     push_time(out, record.time);
     raw(out, ",\"eventSource\":\"kms.amazonaws.com\",\"eventName\":");
-    string(out, event_name(record));
+    plain(out, event_name(record));
     raw(out, ",\"awsRegion\":");
-    string(out, &place.region);
+    plain(out, &place.region);
     push_source(out, record);
-    if let Some(error) = &record.error {
+    if let Some(error) = record.error {
         raw(out, ",\"errorCode\":");
-        string(out, error.exception());
+        plain(out, error.exception());
         raw(out, ",\"errorMessage\":");
         string(out, &error.to_string());
     }
@@ -48,21 +53,30 @@ pub(crate) fn push_record(out: &mut Vec<u8>, record: &Record, place: &Place, ids
     }
     raw(out, ",\"responseElements\":null");
     push_asker(out, record);
-    raw(out, ",\"requestID\":");
-    let (request, event) = ids.split_at(16);
-    push_uuid(out, request);
-    raw(out, ",\"eventID\":");
-    push_uuid(out, event);
+    let ids_at = out.len();
     raw(out, ",\"readOnly\":");
     raw(out, if record.op.kind() == OpKind::Change { "false" } else { "true" });
     push_resources(out, record, place);
     raw(out, ",\"eventType\":");
-    string(out, if is_own_act(record) { "AwsServiceEvent" } else { "AwsApiCall" });
+    plain(out, if is_own_act(record) { "AwsServiceEvent" } else { "AwsApiCall" });
     push_service_details(out, record);
     raw(out, ",\"managementEvent\":true,\"recipientAccountId\":");
-    string(out, &place.account);
+    plain(out, &place.account);
     raw(out, ",\"eventCategory\":\"Management\"");
+    ids_at
 }
+
+/// What stands between a record's halves: the ids of request and event, of random bytes.
+pub(crate) fn ids_text(random: &[u8; 32]) -> [u8; IDS_FORM.len()] {
+    let mut text = *IDS_FORM;
+    let (request, event) = random.split_at(16);
+    put_uuid(&mut text[14..50], request);
+    put_uuid(&mut text[63..99], event);
+    text
+}
+
+const IDS_FORM: &[u8; 100] = b",\"requestID\":\"00000000-0000-0000-0000-000000000000\",\
+                               \"eventID\":\"00000000-0000-0000-0000-000000000000\"";
 
 /// `"2026-01-31T23:59:59Z"`.
 fn push_time(out: &mut Vec<u8>, time: Timestamp) {
@@ -74,44 +88,40 @@ fn push_time(out: &mut Vec<u8>, time: Timestamp) {
         if *secs != time.secs() {
             (*secs, *text) = (time.secs(), time.to_iso());
         }
-        string(out, text);
+        plain(out, text);
     });
 }
 
-/// A version 4 UUID of 16 random bytes.
-fn push_uuid(out: &mut Vec<u8>, random: &[u8]) {
-    out.push(b'"');
-    for (no, byte) in random.iter().enumerate() {
-        if matches!(no, 4 | 6 | 8 | 10) {
-            out.push(b'-');
+/// A version 4 UUID of 16 random bytes, over a text of its form.
+fn put_uuid(form: &mut [u8], random: &[u8]) {
+    /// Where each byte's digits stand.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    for (no, (byte, place)) in random.iter().zip(PLACES).enumerate() {
+        let byte = match no {
+            6 => byte & 0x0f | 0x40,
+            8 => byte & 0x3f | 0x80,
+            _ => *byte,
+        };
+        if let Some(digits) = form.get_mut(place..place + 2) {
+            digits.copy_from_slice(&hex_digits(byte));
         }
-        push_hex(
-            out,
-            &[match no {
-                6 => byte & 0x0f | 0x40,
-                8 => byte & 0x3f | 0x80,
-                _ => *byte,
-            }],
-        );
     }
-    out.push(b'"');
 }
 
 /// Hexadecimal digits.
 pub(super) fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
     for byte in bytes {
-        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        out.extend_from_slice(&hex_digits(*byte));
     }
 }
 
 /// Whether the service acts by itself: what CloudTrail calls a service event.
-fn is_own_act(record: &Record) -> bool {
+fn is_own_act(record: &Record<'_>) -> bool {
     record.op.is_own_act() || record.principal.name() == Principal::KMS
 }
 
 /// `eventName`. The end of imported material has a name of its own.
-fn event_name(record: &Record) -> &'static str {
+fn event_name(record: &Record<'_>) -> &'static str {
     match record.op {
         Op::DeleteImportedKeyMaterial if is_own_act(record) => "DeleteExpiredKeyMaterial",
         op => op.name(),
@@ -119,9 +129,9 @@ fn event_name(record: &Record) -> &'static str {
 }
 
 /// `sourceIPAddress` and `userAgent`. Services are their own source.
-fn push_source(out: &mut Vec<u8>, record: &Record) {
+fn push_source(out: &mut Vec<u8>, record: &Record<'_>) {
     raw(out, ",\"sourceIPAddress\":");
-    match &record.client {
+    match record.client {
         Some(client) => {
             string(out, &client.source);
             raw(out, ",\"userAgent\":");
@@ -135,11 +145,11 @@ fn push_source(out: &mut Vec<u8>, record: &Record) {
 }
 
 /// `additionalEventData`: the file that the filesystem asks for, and the process that asked it.
-fn push_asker(out: &mut Vec<u8>, record: &Record) {
+fn push_asker(out: &mut Vec<u8>, record: &Record<'_>) {
     let Some(process) = record.process else { return };
     raw(out, ",\"additionalEventData\":{");
     if let Params::Use(params) = &record.params
-        && let Some(file) = params.context.find(FILE_KEY)
+        && let Some(file) = params.context.and_then(|context| context.find(FILE_KEY))
     {
         raw(out, "\"fileId\":");
         string(out, file);
@@ -149,8 +159,8 @@ fn push_asker(out: &mut Vec<u8>, record: &Record) {
 }
 
 /// `serviceEventDetails`: what the service acted on.
-fn push_service_details(out: &mut Vec<u8>, record: &Record) {
-    let Params::Json(map) = &record.params else { return };
+fn push_service_details(out: &mut Vec<u8>, record: &Record<'_>) {
+    let Params::Json(map) = record.params else { return };
     if !is_own_act(record) {
         return;
     }
@@ -162,8 +172,8 @@ fn push_service_details(out: &mut Vec<u8>, record: &Record) {
     raw(out, &serde_json::to_string(&details).unwrap_or_default());
 }
 
-fn push_identity(out: &mut Vec<u8>, record: &Record) {
-    let principal = &record.principal;
+fn push_identity(out: &mut Vec<u8>, record: &Record<'_>) {
+    let principal = record.principal;
     let kind = match principal.kind() {
         PrincipalKind::Root => "Root",
         PrincipalKind::User => "IAMUser",
@@ -171,7 +181,7 @@ fn push_identity(out: &mut Vec<u8>, record: &Record) {
         PrincipalKind::Service => "AWSService",
     };
     raw(out, "{\"type\":");
-    string(out, kind);
+    plain(out, kind);
     if principal.kind() == PrincipalKind::Service {
         raw(out, ",\"invokedBy\":");
         string(out, principal.name());
@@ -183,7 +193,7 @@ fn push_identity(out: &mut Vec<u8>, record: &Record) {
     }
     raw(out, ",\"accountId\":");
     string(out, principal.account());
-    if let Some(client) = &record.client {
+    if let Some(client) = record.client {
         raw(out, ",\"accessKeyId\":");
         string(out, &client.access_key_id);
     }
@@ -196,34 +206,34 @@ fn push_identity(out: &mut Vec<u8>, record: &Record) {
     raw(out, "}");
 }
 
-fn push_use(out: &mut Vec<u8>, params: &UseParams) {
+fn push_use(out: &mut Vec<u8>, params: &UseParams<'_>) {
     let mut separator = "{";
     let mut name = |out: &mut Vec<u8>, name: &str| {
         raw(out, separator);
         separator = ",";
-        string(out, name);
+        plain(out, name);
         raw(out, ":");
     };
     let is_re_encrypt = params.destination_key.is_some();
-    if let Some(key) = &params.key {
+    if let Some(key) = params.key {
         name(out, if is_re_encrypt { "sourceKeyId" } else { "keyId" });
         string(out, key);
     }
-    if !params.context.is_empty() {
+    if let Some(context) = params.context.filter(|c| !c.is_empty()) {
         name(out, if is_re_encrypt { "sourceEncryptionContext" } else { "encryptionContext" });
-        push_context(out, &params.context);
+        push_context(out, context);
     }
-    if let Some(key) = &params.destination_key {
+    if let Some(key) = params.destination_key {
         name(out, "destinationKeyId");
         string(out, key);
     }
-    if let Some(context) = params.destination_context.as_ref().filter(|c| !c.is_empty()) {
+    if let Some(context) = params.destination_context.filter(|c| !c.is_empty()) {
         name(out, "destinationEncryptionContext");
         push_context(out, context);
     }
-    if let Some((detail, value)) = params.detail {
+    for (detail, value) in params.details.into_iter().flatten() {
         name(out, detail);
-        string(out, value);
+        plain(out, value);
     }
     if let Some(number) = params.number_of_bytes {
         name(out, "numberOfBytes");
@@ -244,15 +254,15 @@ fn push_context(out: &mut Vec<u8>, context: &EncryptionContext) {
     raw(out, if separator == "{" { "{}" } else { "}" });
 }
 
-fn push_resources(out: &mut Vec<u8>, record: &Record, place: &Place) {
+fn push_resources(out: &mut Vec<u8>, record: &Record<'_>, place: &Place) {
     let mut separator = ",\"resources\":[";
     for arn in record.keys.iter().flatten() {
         raw(out, separator);
         separator = ",";
         raw(out, "{\"accountId\":");
-        string(out, &place.account);
+        plain(out, &place.account);
         raw(out, ",\"type\":\"AWS::KMS::Key\",\"ARN\":");
-        string(out, arn.as_str());
+        plain(out, arn.as_str());
         raw(out, "}");
     }
     if separator == "," {
@@ -264,11 +274,19 @@ fn raw(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
+/// A JSON string of a text that is checked or our own: it has nothing to escape.
+fn plain(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    raw(out, text);
+    out.push(b'"');
+}
+
 /// A JSON string (RFC 8259, section 7). Control characters, so line feeds as well, are escaped.
 fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
-    let is_plain = |byte: &u8| !matches!(byte, b'"' | b'\\' | 0..0x20 | 0x7f);
-    if text.as_bytes().iter().all(is_plain) {
+    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20 | 0x7f);
+    // All bytes are looked at, without a way out in between: that goes many at a time.
+    if !text.as_bytes().iter().fold(false, |found, byte| found | is_special(byte)) {
         raw(out, text);
     } else {
         for byte in text.bytes() {
@@ -285,17 +303,16 @@ fn string(out: &mut Vec<u8>, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::Value;
 
     use super::*;
     use crate::kms::{Client, KmsError, Process};
 
-    fn json(record: &Record) -> Value {
+    fn json(record: &Record<'_>) -> Value {
         let place = Place { region: "us-east-1".to_owned(), account: "000000000000".to_owned() };
         let mut out = Vec::new();
-        push_record(&mut out, record, &place, &[1; 32]);
+        let ids_at = push_record(&mut out, record, &place);
+        out.splice(ids_at..ids_at, ids_text(&[0xab; 32]));
         out.push(b'}');
         serde_json::from_slice(&out).unwrap()
     }
@@ -309,20 +326,21 @@ mod tests {
             source: "127.0.0.1".to_owned(),
             user_agent: "test \"1\"".to_owned(),
         };
-        let params = UseParams { key: Some("alias/x".to_owned()), context, ..Default::default() };
+        let params = UseParams { context: Some(&context), ..UseParams::of_key("alias/x") };
         let record = Record {
             time: Timestamp(0),
             op: Op::Decrypt,
-            principal: Arc::new(
-                Principal::from_arn("arn:aws:iam::000000000000:user/a/ann").unwrap(),
-            ),
+            principal: &Principal::from_arn("arn:aws:iam::000000000000:user/a/ann").unwrap(),
             params: Params::Use(params),
             keys: [None, None],
-            error: Some(KmsError::InvalidCiphertext),
-            client: Some(Arc::new(client)),
+            error: Some(&KmsError::InvalidCiphertext),
+            client: Some(&client),
             process: None,
         };
         let value = json(&record);
+        for id in ["requestID", "eventID"] {
+            assert_eq!(value[id], "abababab-abab-4bab-abab-abababababab");
+        }
         assert_eq!(value["eventName"], "Decrypt");
         assert_eq!(value["errorCode"], "InvalidCiphertextException");
         assert_eq!(value["errorMessage"], "");
@@ -346,7 +364,7 @@ mod tests {
         let record = Record {
             time: Timestamp(0),
             op: Op::GenerateRandom,
-            principal: Arc::new(Principal::service(Principal::FILESYSTEM, "000000000000")),
+            principal: &Principal::service(Principal::FILESYSTEM, "000000000000"),
             params: Params::Use(UseParams::default()),
             keys: [None, None],
             error: None,
@@ -372,8 +390,8 @@ mod tests {
             let value = json(&Record {
                 time: Timestamp(0),
                 op,
-                principal: Arc::new(Principal::service(Principal::KMS, "000000000000")),
-                params: Params::Json(params),
+                principal: &Principal::service(Principal::KMS, "000000000000"),
+                params: Params::Json(&params),
                 keys: [None, None],
                 error: None,
                 client: None,

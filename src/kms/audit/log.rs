@@ -1,8 +1,8 @@
-//! The writer of the audit log: one thread, fed by a bounded queue.
+//! The writer of the audit log: one thread, fed with records as text.
 //!
 //! Uses of keys are written in batches, at most a second late. A management change waits until its
-//! record is durable. When the queue is full, callers wait; when the log cannot be written either,
-//! they are refused. Several processes may append to one file: each batch is written under `flock`.
+//! record is durable. When too many wait, callers wait; when the log cannot be written either, they
+//! are refused. Several processes may append to one file: each batch is written under `flock`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -20,20 +20,24 @@ use crate::clock::Clock;
 use crate::crypto::kdf::MacKey;
 use crate::kms::KmsError;
 use crate::kms::audit::chain::{AuditHead, LINE_LEN_MAX, Line};
-use crate::kms::audit::line::{Place, push_record};
+use crate::kms::audit::line::Place;
+use crate::kms::audit::lines::Lines;
 use crate::kms::audit::record::Record;
 use crate::kms::audit::switch::AuditLimits;
 use crate::kms::audit::watch::Watch;
 use crate::random::Random;
+use crate::sync::{Mutex, Rank};
 
-/// Random bytes of a record: the ids of request and event.
-const ID_LEN: usize = 32;
-/// Records that wait in the queue.
-const QUEUE_LEN_MAX: usize = 8192;
-/// Records of one batch.
-const BATCH_LEN_MAX: usize = 1024;
+/// Records that wait, before callers do.
+const WAITING_MAX: usize = 8192;
+/// Records with which a batch is not gathered any longer.
+const BATCH_LEN: usize = 1024;
+/// Messages to the writer: one a change under way, and one that wakes it.
+const QUEUE_LEN_MAX: usize = 1024;
 /// Records that a log which cannot be written holds back, before callers are refused.
 const HELD_BACK_MAX: usize = 16_384;
+/// Bytes of memory that the writer keeps for the next batch.
+const TEXT_KEPT_MAX: usize = 16 << 20;
 /// How long a batch is gathered at most. Half of the second that a use may be late.
 const BATCH_TIME_MAX: Duration = Duration::from_millis(500);
 /// How long a writer that is gathering sleeps: what a change waits for at most besides its write.
@@ -76,25 +80,35 @@ pub(crate) struct AuditConfig {
 #[derive(Debug)]
 pub(crate) struct AuditLog {
     path: PathBuf,
+    place: Place,
+    watch: Option<Arc<dyn Watch>>,
     queue: SyncSender<Message>,
-    flags: Arc<Flags>,
+    shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
 }
 
 /// What callers and writer tell each other outside of the queue.
-#[derive(Debug, Default)]
-struct Flags {
+#[derive(Debug)]
+struct Shared {
+    waiting: Mutex<Waiting>,
     /// The last write failed.
     is_failing: AtomicBool,
     /// Nobody will ask any more: a log that cannot be written is given up.
     is_ending: AtomicBool,
 }
 
+/// Records of uses that the writer has not written yet.
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: Lines,
+    /// How many more the writer holds, because the log could not be written.
+    held_back: usize,
+}
+
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every message is the large one")]
 enum Message {
-    /// A use: written with its batch.
-    Later(Record),
+    /// A record waits: the first since the writer has looked.
+    Wake,
     /// Written and synced before the answer.
     Now(Waiter),
     /// Write what waits, and end.
@@ -104,8 +118,8 @@ enum Message {
 /// Someone who waits until everything so far is durable.
 #[derive(Debug)]
 struct Waiter {
-    /// Written last, if there is one.
-    record: Option<Box<Record>>,
+    /// Written last; empty, or one.
+    record: Lines,
     /// Set by the first of two: the writer, which takes the record, or the waiter, who gives up.
     /// A record of a change that was refused must not be written later.
     is_decided: Arc<AtomicBool>,
@@ -118,15 +132,20 @@ impl AuditLog {
     /// # Errors
     /// [`io::Error`] if the file cannot be opened or written.
     pub(crate) fn open(config: AuditConfig) -> io::Result<Self> {
-        let path = config.path.clone();
+        let (path, watch) = (config.path.clone(), config.watch.clone());
+        let place = Place { region: config.region.clone(), account: config.account.clone() };
         let mut sink = Sink::open(config)?;
         let (queue, messages) = sync_channel(QUEUE_LEN_MAX);
-        let flags = Arc::new(Flags::default());
-        let writer_flags = Arc::clone(&flags);
+        let shared = Arc::new(Shared {
+            waiting: Mutex::new(Rank::Audit, Waiting::default()),
+            is_failing: AtomicBool::new(false),
+            is_ending: AtomicBool::new(false),
+        });
+        let writer_shared = Arc::clone(&shared);
         let writer = std::thread::Builder::new()
             .name("kms-audit".to_owned())
-            .spawn(move || run(&mut sink, &messages, &writer_flags))?;
-        Ok(Self { path, queue, flags, writer: Some(writer) })
+            .spawn(move || run(&mut sink, &messages, &writer_shared))?;
+        Ok(Self { path, place, watch, queue, shared, writer: Some(writer) })
     }
 
     /// The file that is written.
@@ -134,20 +153,49 @@ impl AuditLog {
         &self.path
     }
 
-    /// Hands over the record of a use.
+    /// Hands over the record of a use. Waits while too many wait already, unless they will not get
+    /// fewer.
     ///
     /// # Errors
-    /// [`KmsError::Internal`] if the log cannot be written and the queue is full.
-    pub(crate) fn later(&self, record: Record) -> Result<(), KmsError> {
-        self.enqueue(Message::Later(record))
+    /// [`KmsError::Internal`] if the log cannot be written and holds back as much as it can.
+    pub(crate) fn later(&self, record: &Record<'_>) -> Result<(), KmsError> {
+        let is_wanted = self.is_wanted(record);
+        loop {
+            if self.writer.as_ref().is_none_or(JoinHandle::is_finished) {
+                return Err(unwritable("its writer has ended"));
+            }
+            let is_failing = self.shared.is_failing.load(Ordering::Relaxed);
+            let mut waiting = self.shared.waiting.lock();
+            let count = waiting.lines.len();
+            if is_failing && count.saturating_add(waiting.held_back) >= HELD_BACK_MAX {
+                return Err(unwritable("it holds back as many records as it can"));
+            }
+            if is_failing || count < WAITING_MAX {
+                waiting.lines.push(record, &self.place, is_wanted);
+                drop(waiting);
+                if count == 0 {
+                    // A full queue wakes the writer as well.
+                    let _full = self.queue.try_send(Message::Wake);
+                }
+                return Ok(());
+            }
+            drop(waiting);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn is_wanted(&self, record: &Record<'_>) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.wants(record.op, record.error))
     }
 
     /// Writes the record of a change, and everything before it, and waits until it is durable.
     ///
     /// # Errors
     /// [`KmsError::Internal`] if the log cannot be written.
-    pub(crate) fn now(&self, record: Record) -> Result<AuditHead, KmsError> {
-        self.send_now(Some(Box::new(record)))
+    pub(crate) fn now(&self, record: &Record<'_>) -> Result<AuditHead, KmsError> {
+        let mut lines = Lines::default();
+        lines.push(record, &self.place, self.is_wanted(record));
+        self.send_now(lines)
     }
 
     /// Waits until everything handed over so far is durable.
@@ -155,10 +203,10 @@ impl AuditLog {
     /// # Errors
     /// [`KmsError::Internal`] if the log cannot be written.
     pub(crate) fn flush(&self) -> Result<AuditHead, KmsError> {
-        self.send_now(None)
+        self.send_now(Lines::default())
     }
 
-    fn send_now(&self, record: Option<Box<Record>>) -> Result<AuditHead, KmsError> {
+    fn send_now(&self, record: Lines) -> Result<AuditHead, KmsError> {
         let (answer, answers) = sync_channel(1);
         let is_decided = Arc::new(AtomicBool::new(false));
         self.enqueue(Message::Now(Waiter { record, is_decided: Arc::clone(&is_decided), answer }))?;
@@ -173,19 +221,12 @@ impl AuditLog {
         outcome.map_err(|cause| unwritable(&cause))
     }
 
-    /// Waits while the queue is full, unless it will not get shorter.
+    /// Waits while the queue is full: the writer empties it whether or not it can write.
     fn enqueue(&self, mut message: Message) -> Result<(), KmsError> {
         loop {
             message = match self.queue.try_send(message) {
                 Ok(()) => return Ok(()),
-                Err(TrySendError::Full(message))
-                    if !self.flags.is_failing.load(Ordering::Relaxed) =>
-                {
-                    message
-                }
-                Err(TrySendError::Full(_)) => {
-                    return Err(unwritable("it holds back as many records as it can"));
-                }
+                Err(TrySendError::Full(message)) => message,
                 Err(TrySendError::Disconnected(_)) => {
                     return Err(unwritable("its writer has ended"));
                 }
@@ -197,7 +238,7 @@ impl AuditLog {
 
 impl Drop for AuditLog {
     fn drop(&mut self) {
-        self.flags.is_ending.store(true, Ordering::SeqCst);
+        self.shared.is_ending.store(true, Ordering::SeqCst);
         if let Err(error) = self.enqueue(Message::Stop) {
             tracing::error!(%error, "audit log: end");
         }
@@ -212,25 +253,27 @@ fn unwritable(cause: &str) -> KmsError {
 }
 
 /// The writer's loop.
-fn run(sink: &mut Sink, messages: &Receiver<Message>, flags: &Flags) {
-    let mut held: Vec<Record> = Vec::new();
+fn run(sink: &mut Sink, messages: &Receiver<Message>, shared: &Shared) {
+    let mut held = Lines::default();
     let mut retry_at: Option<Instant> = None;
     loop {
-        let batch = gather(messages, &mut held, retry_at, sink.is_synced);
+        let batch = gather(messages, shared, retry_at, sink.is_synced);
         let must_sync = batch.waiter.is_some() || batch.is_last || batch.is_idle;
-        let mut outcome = sink.write(&mut held, must_sync);
-        if let Some(waiter) = batch.waiter
+        // What could not be written before, then what has come since.
+        let mut outcome = sink.write(&mut held, false).and_then(|()| {
+            std::mem::swap(&mut held, &mut shared.waiting.lock().lines);
+            sink.write(&mut held, must_sync)
+        });
+        if let Some(mut waiter) = batch.waiter
             && !waiter.is_decided.swap(true, Ordering::SeqCst)
         {
-            if outcome.is_ok() {
-                let mut records: Vec<Record> = waiter.record.into_iter().map(|r| *r).collect();
-                outcome = sink.write(&mut records, true);
-            }
+            outcome = outcome.and_then(|()| sink.write(&mut waiter.record, true));
             let told = outcome.as_ref().map(|()| sink.head).map_err(ToString::to_string);
             let _gone = waiter.answer.send(told);
         }
-        flags.is_failing.store(outcome.is_err(), Ordering::Relaxed);
-        let is_given_up = outcome.is_err() && flags.is_ending.load(Ordering::SeqCst);
+        shared.waiting.lock().held_back = held.len();
+        shared.is_failing.store(outcome.is_err(), Ordering::Relaxed);
+        let is_given_up = outcome.is_err() && shared.is_ending.load(Ordering::SeqCst);
         if let Err(error) = outcome {
             tracing::error!(path = %sink.config.path.display(), %error, held = held.len(), "audit log");
             retry_at = Some(Instant::now() + RETRY_TIME);
@@ -251,37 +294,44 @@ struct Batch {
     is_idle: bool,
 }
 
-/// Takes records from the queue until a batch is full, its time is up, or someone waits for it.
+/// Waits until a batch has come together, its time is up, or someone waits for it.
 fn gather(
     messages: &Receiver<Message>,
-    held: &mut Vec<Record>,
+    shared: &Shared,
     retry_at: Option<Instant>,
     is_synced: bool,
 ) -> Batch {
     let mut batch = Batch::default();
-    let mut deadline =
-        retry_at.unwrap_or_else(|| Instant::now() + if is_synced { SLEEP_TIME } else { IDLE_TIME });
-    let full = if retry_at.is_some() { HELD_BACK_MAX } else { BATCH_LEN_MAX };
-    while held.len() < full {
+    let waiting = || shared.waiting.lock().lines.len();
+    let mut is_gathering = retry_at.is_some() || waiting() > 0;
+    let time = match (is_gathering, is_synced) {
+        (true, _) => BATCH_TIME_MAX,
+        (false, true) => SLEEP_TIME,
+        (false, false) => IDLE_TIME,
+    };
+    let mut deadline = retry_at.unwrap_or_else(|| Instant::now() + time);
+    loop {
         let wait = deadline.saturating_duration_since(Instant::now());
-        // A writer that waits on the queue is woken by every use, at the cost of a switch of threads.
-        // One that is gathering looks now and then instead.
+        let is_full = || retry_at.is_none() && waiting() >= BATCH_LEN;
+        // A writer that waits on the queue is woken by the first use, at the cost of a switch of
+        // threads. One that is gathering looks now and then instead.
         let next = match messages.try_recv() {
             Ok(message) => Ok(message),
             Err(TryRecvError::Disconnected) => Err(RecvTimeoutError::Disconnected),
-            Err(TryRecvError::Empty) if held.is_empty() => messages.recv_timeout(wait),
-            Err(TryRecvError::Empty) if wait.is_zero() => Err(RecvTimeoutError::Timeout),
+            Err(TryRecvError::Empty) if !is_gathering => messages.recv_timeout(wait),
+            Err(TryRecvError::Empty) if wait.is_zero() || is_full() => {
+                Err(RecvTimeoutError::Timeout)
+            }
             Err(TryRecvError::Empty) => {
                 std::thread::sleep(wait.min(NAP_TIME));
                 continue;
             }
         };
         match next {
-            Ok(Message::Later(record)) => {
-                if held.is_empty() && retry_at.is_none() {
-                    deadline = Instant::now() + BATCH_TIME_MAX;
-                }
-                held.push(record);
+            Ok(Message::Wake) if is_gathering => {}
+            Ok(Message::Wake) => {
+                is_gathering = true;
+                deadline = Instant::now() + BATCH_TIME_MAX;
             }
             Ok(Message::Now(waiter)) => {
                 batch.waiter = Some(waiter);
@@ -292,15 +342,11 @@ fn gather(
                 return batch;
             }
             Err(RecvTimeoutError::Timeout) => {
-                batch.is_idle = held.is_empty();
+                batch.is_idle = !is_gathering;
                 return batch;
             }
         }
     }
-    if retry_at.is_some() {
-        std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
-    }
-    batch
 }
 
 /// The end of a file of this length, with the whole of its last lines.
@@ -324,8 +370,9 @@ fn last_head(tail: &[u8], key: &MacKey, known: AuditHead) -> Option<AuditHead> {
 #[derive(Debug)]
 pub(super) struct Sink {
     pub(super) file: File,
-    place: Place,
     pub(super) config: AuditConfig,
+    /// Lines on their way to the file: memory that is used over and over.
+    text: Vec<u8>,
     pub(super) head: AuditHead,
     /// Length of the file after our last write; another length means that another process wrote.
     pub(super) end: u64,
@@ -335,7 +382,6 @@ pub(super) struct Sink {
 impl Sink {
     fn open(config: AuditConfig) -> io::Result<Self> {
         let file = Self::open_file(&config.path)?;
-        let place = Place { region: config.region.clone(), account: config.account.clone() };
         let mut head = config.expected;
         if let Some(path) = &config.goes_on_from {
             let mut file = File::open(path)?;
@@ -343,7 +389,8 @@ impl Sink {
             let tail = read_tail(&mut file, len)?;
             head = last_head(&tail, &config.key, head).unwrap_or(head);
         }
-        let mut sink = Self { file, place, config, head, end: u64::MAX, is_synced: true };
+        let text = Vec::new();
+        let mut sink = Self { file, config, text, head, end: u64::MAX, is_synced: true };
         sink.locked(Self::find_end)?;
         Ok(sink)
     }
@@ -353,7 +400,7 @@ impl Sink {
     }
 
     /// Appends records and forgets them; on an error they stay, and the file is as it was.
-    fn write(&mut self, records: &mut Vec<Record>, must_sync: bool) -> io::Result<()> {
+    fn write(&mut self, records: &mut Lines, must_sync: bool) -> io::Result<()> {
         if records.is_empty() && (self.is_synced || !must_sync) {
             return Ok(());
         }
@@ -365,30 +412,25 @@ impl Sink {
         Ok(())
     }
 
-    fn append(&mut self, records: &mut Vec<Record>) -> io::Result<()> {
+    fn append(&mut self, records: &mut Lines) -> io::Result<()> {
         self.find_end()?;
         self.switch_if_full();
-        let (mut head, mut text) = (self.head, Vec::with_capacity(records.len() * 1024));
-        let mut ids = vec![[0; ID_LEN]; records.len()];
-        self.config.random.fill(ids.as_flattened_mut());
-        let watch = self.config.watch.clone();
-        let mut wanted = Vec::new();
-        for (record, ids) in records.iter().zip(&ids) {
-            let start = text.len();
-            push_record(&mut text, record, &self.place, ids);
-            head.close_line(&mut text, start, &self.config.key);
-            if watch.as_ref().is_some_and(|w| w.wants(record.op, record.error.as_ref())) {
-                wanted.push(start..text.len() - 1);
+        let (mut head, mut text) = (self.head, std::mem::take(&mut self.text));
+        text.clear();
+        let random = &*self.config.random;
+        let wanted = records.close(&mut text, &mut head, &self.config.key, random);
+        let outcome = self.append_text(&text, head);
+        if outcome.is_ok() {
+            records.clear();
+            for line in wanted.into_iter().filter_map(|range| text.get(range)) {
+                if let Some(watch) = &self.config.watch {
+                    watch.told(line);
+                }
             }
         }
-        self.append_text(&text, head)?;
-        records.clear();
-        for line in wanted.into_iter().filter_map(|range| text.get(range)) {
-            if let Some(watch) = &watch {
-                watch.told(line);
-            }
-        }
-        Ok(())
+        text.shrink_to(TEXT_KEPT_MAX);
+        self.text = text;
+        outcome
     }
 
     /// Appends whole lines that end at `head`. Under `flock`, after [`Self::find_end`].

@@ -3,6 +3,7 @@
 
 mod chain;
 mod line;
+mod lines;
 mod log;
 mod mark;
 mod pattern;

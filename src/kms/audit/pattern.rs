@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::kms::access::glob;
+use crate::kms::access::is_like;
 use crate::kms::time::Timestamp;
 
 /// Which records are meant. Every member that is set must fit. Texts are patterns: `*` stands for any
@@ -45,20 +45,20 @@ impl RecordPattern {
         };
         fits(&self.event, &|pattern| {
             let name = text(record, "/eventName").to_ascii_lowercase();
-            glob::matches(&pattern.to_ascii_lowercase(), &name)
+            is_like(&pattern.to_ascii_lowercase(), &name)
         }) && fits(&self.user, &|pattern| {
             ["arn", "userName", "accessKeyId", "invokedBy", "accountId"].iter().any(|name| {
                 let value = text(record, &format!("/userIdentity/{name}"));
-                !value.is_empty() && glob::matches(pattern, value)
+                !value.is_empty() && is_like(pattern, value)
             })
         }) && fits(&self.error, &|pattern| {
             let code = text(record, "/errorCode");
             !code.is_empty()
-                && [code, text(record, "/errorMessage")].iter().any(|t| glob::matches(pattern, t))
+                && [code, text(record, "/errorMessage")].iter().any(|t| is_like(pattern, t))
         }) && fits(&self.file, &|pattern| {
             let file = text(record, "/requestParameters/encryptionContext/kmsfs:file");
             let source = text(record, "/requestParameters/sourceEncryptionContext/kmsfs:file");
-            [file, source].iter().any(|id| !id.is_empty() && glob::matches(pattern, id))
+            [file, source].iter().any(|id| !id.is_empty() && is_like(pattern, id))
         }) && fits(&self.key, &|pattern| keys(record).any(|key| names_key(pattern, key)))
             && self.is_in_time(record)
     }
@@ -93,7 +93,7 @@ pub fn keys(record: &Value) -> impl Iterator<Item = &str> {
 /// Whether a pattern means a key: by the whole name, or by the id in an ARN.
 fn names_key(pattern: &str, key: &str) -> bool {
     let id = key.split_once(":key/").map(|(_, id)| id);
-    glob::matches(pattern, key) || id.is_some_and(|id| glob::matches(pattern, id))
+    is_like(pattern, key) || id.is_some_and(|id| is_like(pattern, id))
 }
 
 /// A text of a record by its JSON pointer; empty if there is none.

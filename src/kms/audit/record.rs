@@ -1,6 +1,5 @@
-//! What an audit record says, before it is text.
-
-use std::sync::Arc;
+//! What an audit record says, before it is text. Borrowed from the call: the text is all that
+//! outlives it.
 
 use serde_json::{Map, Value};
 
@@ -10,67 +9,61 @@ use crate::kms::time::Timestamp;
 use crate::kms::{Client, EncryptionContext, KeyArn, KmsError, Process};
 
 /// One call, or one act of the service itself.
-#[derive(Debug)]
-pub(crate) struct Record {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record<'a> {
     /// When it was made.
     pub(crate) time: Timestamp,
     /// What was asked.
     pub(crate) op: Op,
     /// Who asked.
-    pub(crate) principal: Arc<Principal>,
+    pub(crate) principal: &'a Principal,
     /// With which parameters. Never plaintext, ciphertext or material.
-    pub(crate) params: Params,
+    pub(crate) params: Params<'a>,
     /// The keys that it was about: none, one, or two for `ReEncrypt`.
-    pub(crate) keys: [Option<KeyArn>; 2],
+    pub(crate) keys: [Option<&'a KeyArn>; 2],
     /// How it was refused, if it was.
-    pub(crate) error: Option<KmsError>,
+    pub(crate) error: Option<&'a KmsError>,
     /// The client on the wire, if one asks.
-    pub(crate) client: Option<Arc<Client>>,
+    pub(crate) client: Option<&'a Client>,
     /// The process that the filesystem asks for, if there is one.
     pub(crate) process: Option<Process>,
 }
 
 /// `requestParameters`.
-#[derive(Debug)]
-pub(crate) enum Params {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Params<'a> {
     /// Of a management operation.
-    Json(Map<String, Value>),
+    Json(&'a Map<String, Value>),
     /// Of a use of a key: what is often written, kept cheap.
-    Use(UseParams),
+    Use(UseParams<'a>),
+}
+
+impl<'a> From<UseParams<'a>> for Params<'a> {
+    fn from(params: UseParams<'a>) -> Self {
+        Self::Use(params)
+    }
 }
 
 /// Parameters of a use of a key.
-#[derive(Debug, Default)]
-pub(crate) struct UseParams {
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct UseParams<'a> {
     /// The key as the caller named it.
-    pub(crate) key: Option<String>,
+    pub(crate) key: Option<&'a str>,
     /// The encryption context.
-    pub(crate) context: EncryptionContext,
+    pub(crate) context: Option<&'a EncryptionContext>,
     /// The context of the new blob, where it differs in `ReEncrypt`.
-    pub(crate) destination_context: Option<EncryptionContext>,
+    pub(crate) destination_context: Option<&'a EncryptionContext>,
     /// The key of the new blob in `ReEncrypt`, as the caller named it.
-    pub(crate) destination_key: Option<String>,
-    /// `encryptionAlgorithm` or `keySpec`, with its value.
-    pub(crate) detail: Option<(&'static str, &'static str)>,
+    pub(crate) destination_key: Option<&'a str>,
+    /// Members such as `encryptionAlgorithm` or `keySpec`, each with its value.
+    pub(crate) details: [Option<(&'static str, &'static str)>; 2],
     /// `numberOfBytes`.
     pub(crate) number_of_bytes: Option<u32>,
 }
 
-impl Record {
-    /// The same once more, for a second record of one call.
-    pub(crate) fn copy(&self) -> Self {
-        Self {
-            time: self.time,
-            op: self.op,
-            principal: Arc::clone(&self.principal),
-            params: match &self.params {
-                Params::Json(map) => Params::Json(map.clone()),
-                Params::Use(_) => Params::Json(Map::new()),
-            },
-            keys: self.keys.clone(),
-            error: self.error.clone(),
-            client: self.client.clone(),
-            process: self.process,
-        }
+impl<'a> UseParams<'a> {
+    /// Those of a look at one key.
+    pub(crate) fn of_key(key: &'a str) -> Self {
+        Self { key: Some(key), ..Self::default() }
     }
 }

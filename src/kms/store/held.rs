@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use crate::crypto::suite::NONCE_LEN;
 use crate::kms::algorithms::{MacAlgorithm, MessageType, SigningAlgorithm};
 use crate::kms::spec::EncryptionAlgorithm;
 use crate::kms::{KeyId, KmsError, MaterialId};
@@ -13,11 +14,18 @@ use crate::secret::SecretBytes;
 /// A material can do what its key's spec and usage stand for; the operations check those first, so
 /// that the answers given here by default are never seen.
 pub trait HeldMaterial: Send + Sync + Debug {
-    /// Seals with `aad` bound to it: nonce, tag, ciphertext. Symmetric.
+    /// Seals with `aad` bound to it, and appends nonce, tag, ciphertext. The nonce is fresh from the
+    /// generator. Symmetric.
     ///
     /// # Errors
     /// [`KmsError::KeyUnavailable`] if the store is out of reach.
-    fn seal(&self, _aad: &[u8], _plain: &[u8], _random: &dyn Random) -> Result<Vec<u8>, KmsError> {
+    fn seal(
+        &self,
+        _aad: &[u8],
+        _plain: &[u8],
+        _nonce: &[u8; NONCE_LEN],
+        _out: &mut Vec<u8>,
+    ) -> Result<(), KmsError> {
         Err(not_made_for("sealing"))
     }
 

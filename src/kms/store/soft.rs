@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::crypto::kdf::{MacKey, sha256};
 use crate::crypto::short::{open_short, seal_short};
+use crate::crypto::suite::NONCE_LEN;
 use crate::kms::algorithms::{Family, MacAlgorithm, MessageType, SigningAlgorithm};
 use crate::kms::spec::{EncryptionAlgorithm, KeySpec, KeyUsage};
 use crate::kms::store::ecc::{AgreementKey, EcdsaKey};
@@ -144,9 +145,18 @@ fn material_id(bytes: &[u8], key: &KeyId) -> MaterialId {
 }
 
 impl HeldMaterial for SoftMaterial {
-    fn seal(&self, aad: &[u8], plain: &[u8], random: &dyn Random) -> Result<Vec<u8>, KmsError> {
+    fn seal(
+        &self,
+        aad: &[u8],
+        plain: &[u8],
+        nonce: &[u8; NONCE_LEN],
+        out: &mut Vec<u8>,
+    ) -> Result<(), KmsError> {
         match &self.tool {
-            Tool::Symmetric(key) => Ok(key.seal(aad, plain, random)),
+            Tool::Symmetric(key) => {
+                key.seal(aad, plain, nonce, out);
+                Ok(())
+            }
             _ => Err(mismatch()),
         }
     }

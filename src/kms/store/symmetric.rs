@@ -1,8 +1,8 @@
 //! Symmetric material: 256 bits under which data keys are sealed.
 
 use crate::crypto::short::ShortKey;
+use crate::crypto::suite::NONCE_LEN;
 use crate::kms::KmsError;
-use crate::random::Random;
 use crate::secret::{Secret, SecretBytes};
 
 /// 256 bits, prepared for use: every file is created and opened through it.
@@ -16,8 +16,14 @@ impl SymmetricKey {
         Some(Self(ShortKey::new(&secret)))
     }
 
-    pub(super) fn seal(&self, aad: &[u8], plain: &[u8], random: &dyn Random) -> Vec<u8> {
-        self.0.seal(aad, plain, random)
+    pub(super) fn seal(
+        &self,
+        aad: &[u8],
+        plain: &[u8],
+        nonce: &[u8; NONCE_LEN],
+        out: &mut Vec<u8>,
+    ) {
+        self.0.seal_at(nonce, aad, plain, out);
     }
 
     pub(super) fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<SecretBytes, KmsError> {

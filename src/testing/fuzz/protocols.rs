@@ -9,7 +9,7 @@ use crate::control::{Request, Verb};
 use crate::crypto::kdf::{hmac_sha256, sha256};
 use crate::http::sigv4::{self, SignedRequest};
 use crate::http::{Credentials, Service};
-use crate::kms::Regions;
+use crate::kms::{Regions, Via};
 
 const CREDENTIALS: &str = "[[principal]]\naccess_key_id = \"AKIDEXAMPLE\"\n\
      secret_access_key = \"wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY\"\n\
@@ -141,7 +141,7 @@ pub(super) fn http_service(data: &[u8]) {
     let service = Service::new(regions, Credentials::parse(CREDENTIALS).unwrap());
     let mut parts = Parts::parse(data);
     let check = |request: &SignedRequest<'_>| {
-        let answer = service.answer(request, "127.0.0.1");
+        let answer = service.answer(request, Via::Socket);
         assert!(matches!(answer.status, 200 | 400 | 404), "{answer:?}");
         assert_eq!(answer.status == 200, answer.body.get("__type").is_none(), "{answer:?}");
     };
