@@ -110,7 +110,30 @@ def digest(task):
     return {"digest": pack(hashlib.new("sha" + task["bits"], unpack(task["message"])).digest())}
 
 
-TASKS = {f.__name__: f for f in (verify, encrypt, agree, pair, wrap, private_key, digest)}
+def key_database(task):
+    """What a key database holds of known volumes and revoked materials, opened by the words of a recovery kit."""
+    import keydb  # docs/KMS.md
+
+    found = keydb.KeyDatabase(task["dir"], None, None, kit_entropy(task["words"], task["dictionary"]))
+    volumes = {
+        name: {"path": path, "files": sum(use[2] for use in uses), "growing": any(use[5] for use in uses)}
+        for name, (path, _, uses) in found.volumes.items()
+    }
+    revoked = [material.hex() for (_, material), since in found.revoked.items() if since is not None]
+    return {"volumes": volumes, "revoked": revoked}
+
+
+def kit_entropy(words, dictionary):
+    """BIP 39 by its text: 11 bits a word, the last 8 of 264 being the first of SHA-256 over the rest."""
+    number = 0
+    for word in words:
+        number = number << 11 | dictionary.index(word)
+    entropy, checksum = (number >> 8).to_bytes(32, "big"), number & 0xFF
+    assert hashlib.sha256(entropy).digest()[0] == checksum, "checksum of the words"
+    return entropy
+
+
+TASKS = {f.__name__: f for f in (verify, encrypt, agree, pair, wrap, private_key, digest, key_database)}
 
 if __name__ == "__main__":
     json.dump([TASKS[task["do"]](task) for task in json.load(sys.stdin)], sys.stdout)

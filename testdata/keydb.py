@@ -101,6 +101,16 @@ def read_key(key_id, version, body):
     return Key(key_id, state, materials)
 
 
+def read_volume(body):
+    """Path, time of the count, and uses: key ARN, material, files, bytes, wraps the volume's key, may have grown."""
+    r = Bincode(body)
+    flag = lambda: bool(r.bytes(1)[0])
+    use = lambda: (r.text(), r.option(lambda: r.bytes(32)), r.number(), r.number(), flag(), flag())
+    volume = (r.text(), r.option(r.number), r.list(use))
+    r.end()
+    return volume
+
+
 def key_id_bytes(key_id):
     """Kind and bytes of a key id, as blobs carry them."""
     if key_id.startswith("mrk-"):
@@ -112,7 +122,7 @@ def material_id(material, key_id):
     return p.hmac(material, b"kmsfs v1 kms material id" + key_id_bytes(key_id))
 
 
-def slot_key(slot, passphrase, key_file):
+def slot_key(slot, passphrase, key_file, kit=None):
     """The key of one slot; None if what was given is not for its kind."""
     memory, passes, lanes = struct.unpack_from("<III", slot, 2)
     salt = slot[14:46]
@@ -121,15 +131,17 @@ def slot_key(slot, passphrase, key_file):
     if slot[1] == 2 and key_file is not None:
         need(len(key_file) >= 32, "KeyFile", "shorter than 32 bytes")
         return p.hkdf(key_file, salt, b"kmsfs v1 kms slot key file", 32)
+    if slot[1] == 3 and kit is not None:
+        return p.hkdf(kit, salt, b"kmsfs v1 kms slot recovery kit", 32)
     return None
 
 
-def open_slots(slots, passphrase, key_file):
+def open_slots(slots, passphrase, key_file, kit=None):
     """The root key: from the first slot that opens."""
     for name, slot in slots.items():
-        need(len(slot) == 126 and slot[:1] == b"\1" and slot[1] in (1, 2), "BadSlot", name)
+        need(len(slot) == 126 and slot[:1] == b"\1" and slot[1] in (1, 2, 3), "BadSlot", name)
         need(slot[118:] == p.sha256(slot[:118])[:8], "TornSlot", name)
-        key = slot_key(slot, passphrase, key_file)
+        key = slot_key(slot, passphrase, key_file, kit)
         root = key and p.short_open(key, b"kmsfs v1 kms slot" + slot[:46], slot[46:118])
         if root:
             return root
@@ -148,7 +160,7 @@ def open_blob(blob, materials, key_id, context):
 
 
 class KeyDatabase:
-    def __init__(self, directory, passphrase, key_file):
+    def __init__(self, directory, passphrase, key_file, kit=None):
         path = os.path.join(directory, "keys.db")
         need(os.path.exists(path), "NoKeyDatabase", path)
         db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
@@ -160,14 +172,14 @@ class KeyDatabase:
         finally:
             db.close()
         need(len(ring) == 1, "BadRow", "ring")
-        root = open_slots(self.rows["slots"], passphrase, key_file)
+        root = open_slots(self.rows["slots"], passphrase, key_file, kit)
         salt = self.rows["meta"].get("database", b"")
         need(len(salt) == 16, "BadRow", "meta database")
         self.row_key, ring_key, self.audit_key = (
             p.hkdf(root, salt, b"kmsfs v1 kms " + what, 32) for what in (b"rows", b"ring", b"audit")
         )
         need(p.same(p.hmac(ring_key, self.covered(ring[0][0])), ring[0][1]), "BadTag", "code of the key database")
-        self.keys, self.materials = {}, {}
+        self.keys, self.materials, self.revoked, self.volumes = {}, {}, {}, {}
         self.read_rows()
         self.verify_audit(os.path.join(directory, "audit.log"))
 
@@ -190,17 +202,24 @@ class KeyDatabase:
             need(body[:1] in (b"\1", b"\2", b"\3"), "UnknownVersion", f"key {name}")
             self.keys[name] = read_key(name, body[0], self.unseal("keys", name, body[1:]))
         for name, body in self.rows["materials"].items():
-            need(body[:1] == b"\1", "UnknownVersion", f"material {name}")
+            need(body[:1] in (b"\1", b"\2"), "UnknownVersion", f"material {name}")
             length = int.from_bytes(body[1:3], "little")
             description, sealed = body[3 : 3 + length], body[3 + length :]
             r = Bincode(description)
-            r.number(), r.option(r.text), r.end()
+            r.number(), r.option(r.text)
+            revoked = r.number() if body[:1] == b"\2" else None
+            r.end()
             material = self.unseal("materials", name, sealed, description)
             key_id, _, digits = name.partition("/")
             need(material_id(material, key_id).hex() == digits, "BadRow", f"material {name} has another id")
             self.materials[key_id, bytes.fromhex(digits)] = material
+            self.revoked[key_id, bytes.fromhex(digits)] = revoked
         listed = {(k.id, m) for k in self.keys.values() for m in k.materials}
         need(listed == set(self.materials), "BadRow", "keys and materials name different materials")
+        for name, body in self.rows["meta"].items():
+            if name.startswith("volume/"):
+                need(body[:1] == b"\1", "UnknownVersion", name)
+                self.volumes[name.removeprefix("volume/")] = read_volume(self.unseal("meta", name, body[1:]))
         for name, body in self.rows["aliases"].items():
             need(body[:1] == b"\1", "UnknownVersion", f"alias {name}")
             r = Bincode(body[1:])

@@ -7,6 +7,8 @@
 
 #[path = "cli/audit.rs"]
 mod audit;
+#[path = "cli/backup.rs"]
+mod backup;
 #[path = "cli/commands.rs"]
 mod commands;
 #[path = "cli/documents.rs"]
@@ -17,6 +19,8 @@ mod fence;
 mod keys;
 #[path = "cli/mounts.rs"]
 mod mounts;
+#[path = "cli/needs.rs"]
+mod needs;
 #[path = "cli/sandbox.rs"]
 mod sandbox;
 #[path = "cli/terminal.rs"]

@@ -202,6 +202,49 @@ fn a_clock_that_jumps_ahead_for_a_moment_destroys_nothing() {
     assert_eq!(state(&bench.kms, &key), KeyState::PendingDeletion);
 }
 
+/// Law: a clock set back prolongs nothing that has run out, also for a process that starts afterwards.
+#[test]
+fn a_clock_set_back_prolongs_nothing_across_a_restart() {
+    let bench = Bench::new();
+    let input = json!({"Origin": "EXTERNAL"});
+    let made = bench.call("CreateKey", input).unwrap()["KeyMetadata"]["KeyId"].clone();
+    let input = json!({"KeyId": made, "WrappingAlgorithm": "RSAES_OAEP_SHA_256",
+        "WrappingKeySpec": "RSA_2048"});
+    let token = bench.call("GetParametersForImport", input).unwrap()["ImportToken"].clone();
+    let import = |kms: &Kms| {
+        let input = json!({"KeyId": made, "ImportToken": token, "EncryptedKeyMaterial": "AAAA",
+            "ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE"});
+        kmsfs::wire::call(kms, &kms.owner(), "ImportKeyMaterial", &input).unwrap_err().exception()
+    };
+    assert_eq!(import(&bench.kms), "InvalidCiphertextException");
+    bench.days(2);
+    bench.tick();
+    assert_eq!(import(&bench.kms), "ExpiredImportTokenException");
+    let earlier = Arc::new(kmsfs::clock::ManualClock::at(1_700_000_100));
+    let restarted =
+        Kms::open(bench.dir.path(), &bench::unlock(), bench::options(&earlier)).unwrap();
+    restarted.tick().unwrap();
+    assert_eq!(import(&restarted), "ExpiredImportTokenException");
+}
+
+/// Law: a clock that jumps ahead for a moment moves no schedule: the next rotation stays where it was.
+#[test]
+fn a_clock_that_jumps_ahead_for_a_moment_rotates_nothing() {
+    let bench = Bench::new();
+    let key = bench.new_key();
+    bench.kms.enable_key_rotation(&key, Some(90)).unwrap();
+    bench.tick();
+    let next = bench.kms.get_key_rotation_status(&key).unwrap().rotation.unwrap().next;
+    let ahead = Arc::new(kmsfs::clock::ManualClock::at(1_900_000_000));
+    let jumped = Kms::open(bench.dir.path(), &bench::unlock(), bench::options(&ahead)).unwrap();
+    jumped.tick().unwrap();
+    ahead.advance(std::time::Duration::from_secs(50));
+    jumped.tick().unwrap();
+    bench.tick();
+    assert_eq!(materials(&bench.kms, &key).len(), 1);
+    assert_eq!(bench.kms.get_key_rotation_status(&key).unwrap().rotation.unwrap().next, next);
+}
+
 #[test]
 fn an_alias_moves_and_old_blobs_stay_with_their_key() {
     let bench = Bench::new();

@@ -79,7 +79,7 @@ impl World {
         }
     }
 
-    /// What is due, seen twice so that deletions are confirmed.
+    /// What is due, seen twice so that the time is believed and deletions are confirmed.
     fn tick_twice(&self) {
         self.tick();
         self.bench.clock.advance(std::time::Duration::from_secs(60));
@@ -189,7 +189,7 @@ fn rotation_is_shared() {
             blobs.push(world.encrypt(region, &key));
         }
         world.bench.days(90);
-        world.tick();
+        world.tick_twice();
     }
     for region in [HOME, EU, AP] {
         assert!(blobs.iter().all(|blob| world.opens(region, blob)), "{region}");
@@ -392,4 +392,26 @@ fn related_keys_outlive_the_process() {
         before[1]["CurrentKeyMaterialId"]
     );
     assert!(world.opens(EU, &world.encrypt(HOME, &key)));
+}
+
+/// Law: what is revoked where the primary is opens nothing in any Region, and comes back in all; a
+/// replica's Region revokes nothing by itself, and no material of such a key is destroyed alone.
+#[test]
+fn a_revocation_reaches_every_region() {
+    let world = World::new();
+    let key = world.new_primary(json!({}));
+    world.replicate(&key, EU);
+    let blob = world.encrypt(EU, &key);
+    let materials = world.kms(HOME).materials();
+    let first = materials.iter().find(|m| m.key.key_id().as_str() == key).unwrap().material;
+    world.ok(HOME, "RotateKeyOnDemand", json!({"KeyId": key}));
+    let name = KeyRef::new(&key);
+    let refused = world.kms(EU).revoke_material(&name, &first).unwrap_err();
+    assert_eq!(refused.exception(), "UnsupportedOperationException");
+    world.kms(HOME).revoke_material(&name, &first).unwrap();
+    assert!(!world.opens(EU, &blob) && !world.opens(HOME, &blob));
+    let refused = world.kms(HOME).destroy_material(&name, &first, None).unwrap_err();
+    assert_eq!(refused.exception(), "UnsupportedOperationException");
+    world.kms(HOME).restore_material(&name, &first).unwrap();
+    assert!(world.opens(EU, &blob) && world.opens(HOME, &blob));
 }

@@ -30,7 +30,8 @@ const MAY_USE: [(&str, &[&str]); 13] = [
 ];
 
 /// Crate and the only places that may name it.
-const NAMED_IN: [(&str, &[&str]); 11] = [
+const NAMED_IN: [(&str, &[&str]); 12] = [
+    ("bip39::", &["kms"]),
     ("fuser::", &["fuse"]),
     ("hyper::", &["http"]),
     ("tokio::", &["http"]),

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
+pub use crate::cli::args_recovery::{
+    BackupCommand, HeadersArgs, KitArgs, NewSecretArgs, PasswdArgs, RecoverArgs, SlotCommand,
+};
 use crate::cli::audit_args::AuditCommand;
 use crate::cli::values::{parse_duration, parse_rate};
 
@@ -89,6 +92,20 @@ pub enum Command {
     Rewrap(RewrapArgs),
     /// Count files by key and material: what may be destroyed
     Usage(UsageArgs),
+    /// Refuse one older material of a key from now on, after its files are rewrapped
+    Revoke(RevokeArgs),
+    /// Destroy a revoked material for good
+    Destroy(DestroyArgs),
+    /// Change the passphrase
+    Passwd(PasswdArgs),
+    /// List, add or remove ways to unlock
+    #[command(subcommand)]
+    Slot(SlotCommand),
+    /// Set a new passphrase by the recovery kit, or prove that the kit opens
+    Recover(RecoverArgs),
+    /// Save what content cannot be read without, and put it back
+    #[command(subcommand)]
+    Backup(BackupCommand),
     /// Set or show which key new files below a directory use
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -119,6 +136,9 @@ pub struct InitArgs {
     /// Wrap data keys by the key of this alias; made if the key service is new [default: alias/aws/fs]
     #[arg(long, value_name = "ALIAS")]
     pub key: Option<String>,
+    /// Recovery kit.
+    #[command(flatten)]
+    pub kit: KitArgs,
     /// How to unlock.
     #[command(flatten)]
     pub unlock: UnlockArgs,
@@ -165,6 +185,9 @@ pub struct MountArgs {
     /// Limits of the audit log, places for events and alarm rules, from FILE (TOML)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Recovery kit.
+    #[command(flatten)]
+    pub kit: KitArgs,
     /// How to unlock.
     #[command(flatten)]
     pub unlock: UnlockArgs,
@@ -237,11 +260,52 @@ pub struct RewrapArgs {
 /// `kmsfs usage`.
 #[derive(Debug, clap::Args)]
 pub struct UsageArgs {
-    /// Mount point, lower directory or volume id
-    pub target: PathBuf,
+    /// Mount point, lower directory or volume id; or a key service, by its directory or --kms
+    #[arg(required_unless_present = "kms")]
+    pub target: Option<PathBuf>,
     /// Only this key: alias, ARN, id or unique prefix
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
+    /// Forget a volume that is gone, so that its files hold no key any more
+    #[arg(long, value_name = "VOLUME_ID", conflicts_with = "key")]
+    pub forget: Option<String>,
+    /// How to unlock.
+    #[command(flatten)]
+    pub unlock: UnlockArgs,
+}
+
+/// `kmsfs revoke`.
+#[derive(Debug, clap::Args)]
+pub struct RevokeArgs {
+    /// Mount point, lower directory or volume id; or a key service, by its directory or --kms
+    #[arg(required_unless_present = "kms")]
+    pub target: Option<PathBuf>,
+    /// The material: its id or a unique prefix, as usage shows it
+    #[arg(long, value_name = "ID")]
+    pub material: String,
+    /// Take a revocation back
+    #[arg(long)]
+    pub undo: bool,
+    /// Leave the files under it as they are, in place of rewrapping them first
+    #[arg(long, conflicts_with = "undo")]
+    pub keep_files: bool,
+    /// How to unlock.
+    #[command(flatten)]
+    pub unlock: UnlockArgs,
+}
+
+/// `kmsfs destroy`.
+#[derive(Debug, clap::Args)]
+pub struct DestroyArgs {
+    /// Mount point, lower directory or volume id; or a key service, by its directory or --kms
+    #[arg(required_unless_present = "kms")]
+    pub target: Option<PathBuf>,
+    /// The material, which is revoked: its id or a unique prefix
+    #[arg(long, value_name = "ID")]
+    pub material: String,
+    /// Go ahead although files need it; goes into the audit log
+    #[arg(long, value_name = "REASON")]
+    pub force_data_loss: Option<String>,
     /// How to unlock.
     #[command(flatten)]
     pub unlock: UnlockArgs,

@@ -58,6 +58,7 @@ fn argv(args: &MountArgs, global: &Global) -> Vec<OsString> {
     flag(global.yes, "--yes");
     flag(global.no_color, "--no-color");
     flag(args.create, "--create");
+    flag(args.kit.no_recovery_kit, "--no-recovery-kit");
     flag(args.ro, "--ro");
     flag(args.allow_other, "--allow-other");
     flag(args.shared, "--shared");
@@ -80,6 +81,7 @@ fn argv(args: &MountArgs, global: &Global) -> Vec<OsString> {
     option("passfile", path(&args.unlock.passfile));
     option("extpass", args.unlock.extpass.clone().map(OsString::from));
     option("keyfile", path(&args.unlock.keyfile));
+    option("recovery-kit", path(&args.kit.recovery_kit));
     option("kms", path(&args.unlock.kms));
     option("audit", path(&args.unlock.audit));
     for words in &args.options {
@@ -120,7 +122,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::args::{Args, Command as Verb, UnlockArgs};
+    use crate::cli::args::{Args, Command as Verb, KitArgs, UnlockArgs};
 
     /// Law: the child is told everything that the parent was told.
     #[test]
@@ -145,6 +147,7 @@ mod tests {
                 audit: Some("/a".into()),
                 ..UnlockArgs::default()
             },
+            kit: KitArgs { recovery_kit: Some("/kit".into()), no_recovery_kit: false },
             detached: true,
         };
         let global = Global { quiet: true, verbose: 2, yes: true, no_color: true, json: false };

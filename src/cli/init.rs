@@ -1,20 +1,24 @@
 //! `kmsfs init`: a new volume, on request only.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::cli::args::{InitArgs, UnlockArgs};
+use crate::cli::kit::{KitWish, prepare_kit};
 use crate::cli::print::Printer;
 use crate::cli::target::place_text;
-use crate::cli::unlock::{Before, create_kms_with, has_kms, kms_dir, open_kms_with};
+use crate::cli::unlock::{Before, create_kms_with, has_kms, kms_dir, unlock_kms_with};
 use crate::clock::SystemClock;
 use crate::control::keys::look;
 use crate::control::report::InitReport;
 use crate::control::{Failure, Kind};
 use crate::format::volume::KmsPlace;
 use crate::fs::{self as core, NewVolume};
-use crate::kms::{AliasName, CreateKey, KeyRef, Kms, KmsError, KmsOptions};
+use crate::kms::{
+    AliasName, CreateKey, Extent, KeyRef, KeyUse, Kms, KmsError, KmsOptions, VolumeReport,
+};
 use crate::random::OsRandom;
 
 /// Runs the command.
@@ -22,10 +26,12 @@ use crate::random::OsRandom;
 /// # Errors
 /// [`Kind::InitNotEmpty`], and what making the key service or the volume answers.
 pub fn run(args: &InitArgs, printer: Printer) -> Result<(), Failure> {
+    let wish = KitWish::of(&args.kit, &args.lower)?;
     let (report, _kms) = make_volume(
         &args.lower,
         args.key.as_deref(),
         &args.unlock,
+        &wish,
         KmsOptions::default(),
         &|| Ok(()),
     )?;
@@ -54,6 +60,7 @@ pub fn make_volume(
     lower: &Path,
     key: Option<&str>,
     unlock: &UnlockArgs,
+    wish: &KitWish,
     options: KmsOptions,
     before: Before<'_>,
 ) -> Result<(InitReport, Kms), Failure> {
@@ -63,7 +70,7 @@ pub fn make_volume(
             .hint("an alias is alias/NAME, with letters, digits, / _ and -")
     })?;
     let (lower, is_made) = empty_dir(lower)?;
-    let made = fill(&lower, &alias, unlock, options, before);
+    let made = fill(&lower, &alias, unlock, wish, options, before);
     if made.is_err() {
         // A half of a volume would make the next attempt fail: the directory was empty before.
         let _none =
@@ -80,6 +87,7 @@ fn fill(
     lower: &Path,
     alias: &AliasName,
     unlock: &UnlockArgs,
+    wish: &KitWish,
     options: KmsOptions,
     before: Before<'_>,
 ) -> Result<(InitReport, Kms), Failure> {
@@ -89,10 +97,24 @@ fn fill(
     };
     let dir = kms_dir(lower, &place, &UnlockArgs::default());
     let is_new = !has_kms(&dir);
-    let kms = match is_new {
-        true => create_kms_with(&dir, unlock, lower, options, before)?,
-        false => open_kms_with(&dir, unlock, &dir, options, before)?,
+    // A key service that is there has had its kit, unless one is asked for. It goes to where a fence
+    // lets nobody later.
+    let wanted = is_new || matches!(wish, KitWish::File(_));
+    let kit = RefCell::new(None);
+    let before = || {
+        if wanted {
+            *kit.borrow_mut() = prepare_kit(wish, lower)?;
+        }
+        before()
     };
+    let unlocked = match is_new {
+        true => create_kms_with(&dir, unlock, lower, options, &before)?,
+        false => unlock_kms_with(&dir, unlock, &dir, options, &before)?,
+    };
+    if let Some(kit) = kit.take() {
+        kit.add_to(&unlocked, lower)?;
+    }
+    let kms = unlocked.kms;
     let key_arn = volume_key(&kms, alias, is_new)?;
     let new = NewVolume {
         kms: place.clone(),
@@ -102,6 +124,7 @@ fn fill(
         clock: &SystemClock,
     };
     let volume = core::init(lower, &new)?;
+    report_new(&kms, lower, &volume.to_string(), &key_arn);
     let report = InitReport {
         volume_id: volume.to_string(),
         lower: lower.to_path_buf(),
@@ -110,6 +133,27 @@ fn fill(
         alias: alias.to_string(),
     };
     Ok((report, kms))
+}
+
+/// Tells the key service of the volume: its key must not go.
+fn report_new(kms: &Kms, lower: &Path, volume: &str, key_arn: &str) {
+    let wraps_volume = KeyUse {
+        key_arn: key_arn.to_owned(),
+        material: look(kms, &KeyRef::new(key_arn)).ok().and_then(|key| key.current_material),
+        files: 0,
+        bytes: 0,
+        is_volume_key: true,
+        is_growing: false,
+    };
+    let report = VolumeReport {
+        volume: volume.to_owned(),
+        path: lower.display().to_string(),
+        uses: vec![wraps_volume],
+        extent: Extent::Whole,
+    };
+    if let Err(error) = kms.report_volume(&report) {
+        tracing::warn!("the key service was not told of the volume: {error}");
+    }
 }
 
 /// The ARN of the key behind an alias. A new key service gets the key; an existing one must have

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::control::Failure;
+use crate::control::known::report_opened;
 use crate::fs::Volume;
 use crate::fuse::{Counters, Invalidator, UnmountHow, Unmounter};
 use crate::kms::{ChangeKind, KeyArn, KeyChange, Kms, KmsError};
@@ -123,7 +124,10 @@ fn change_hook(
             let mut pending = changes.0.lock();
             match &change.kind {
                 // The filesystem may not be let in any more: it asks anew.
-                ChangeKind::Access | ChangeKind::State { .. } | ChangeKind::Deleted => {
+                ChangeKind::Access
+                | ChangeKind::Materials
+                | ChangeKind::State { .. }
+                | ChangeKind::Deleted => {
                     pending.revoked.insert(change.arn.clone());
                 }
                 ChangeKind::AliasDeleted { .. }
@@ -184,6 +188,9 @@ fn carry_out(keeping: &Keeping, changes: &Changes) {
         drop_pages(keeping, &arn);
     }
     if pending.is_stale {
+        if keeping.volume.is_writable() {
+            report_opened(&keeping.kms, &keeping.volume);
+        }
         keeping.volume.queue_stale();
     }
 }

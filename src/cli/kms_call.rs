@@ -12,7 +12,7 @@ use crate::cli::print::Printer;
 use crate::cli::progress::Watch;
 use crate::cli::target::{Purpose, Target, open_session, probe};
 use crate::cli::unlock::{kms_dir, open_kms};
-use crate::control::keys::{kms_call, look, record_reason};
+use crate::control::keys::{gives_up_a_key, kms_call, look, record_reason};
 use crate::control::{Failure, Kind, Mount, Verb, list_mounts};
 use crate::kms::{KeyRef, Kms};
 
@@ -126,7 +126,7 @@ impl Call {
         let kms = open_kms(&kms_dir(&lower, &summary.kms, &self.unlock), &self.unlock, &lower)?;
         // Only a deletion has to look at the files; all else works even if the key is disabled and
         // the volume cannot be opened.
-        if operation != "ScheduleKeyDeletion" || self.force_data_loss.is_some() {
+        if !gives_up_a_key(operation) || self.force_data_loss.is_some() {
             return self.carry_out_alone(&kms, operation, &input);
         }
         let session = open_session(&lower, &summary, kms, Purpose::Read)?;
@@ -163,7 +163,7 @@ fn confirm_loss(operation: &str, input: &Value, reason: &str, yes: bool) -> Resu
     if reason.is_empty() {
         return Err(Failure::new(Kind::Usage, "--force-data-loss needs a reason"));
     }
-    if operation != "ScheduleKeyDeletion" {
+    if !gives_up_a_key(operation) {
         let what = format!("--force-data-loss does not go with {operation}");
         return Err(Failure::new(Kind::Usage, what));
     }

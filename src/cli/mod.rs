@@ -5,15 +5,18 @@
 //! [`control`](crate::control). Exit codes are decided in [`exit`] alone.
 
 pub mod args;
+mod args_recovery;
 mod audit;
 pub mod audit_args;
 mod audit_form;
+mod backup;
 mod cat;
 mod config;
 pub mod exit;
 mod fsck;
 mod init;
 mod interrupt;
+mod kit;
 pub mod kms;
 mod kms_answer;
 mod kms_call;
@@ -23,10 +26,13 @@ mod man;
 mod policy;
 mod print;
 mod progress;
+mod recover;
+mod revoke;
 mod rewrap;
 mod rotate;
 mod sandbox;
 mod serve;
+mod slot;
 mod status;
 mod target;
 mod unlock;
@@ -106,7 +112,13 @@ fn run(args: &Args) -> Result<(), Failure> {
         Command::Status(args) => status::run(args, printer),
         Command::Rotate(args) => rotate::run(args, printer),
         Command::Rewrap(args) => rewrap::run(args, printer),
-        Command::Usage(args) => usage::run(args, printer),
+        Command::Backup(command) => backup::run(command, printer),
+        Command::Passwd(args) => slot::passwd(args, printer),
+        Command::Slot(command) => slot::run(command, printer),
+        Command::Recover(args) => recover::run(args, printer),
+        Command::Revoke(args) => revoke::revoke(args, printer),
+        Command::Destroy(destroy) => revoke::destroy(destroy, &args.global, printer),
+        Command::Usage(usage) => usage::run(usage, &args.global, printer),
         Command::Policy(args) => policy::run(args, printer),
         Command::Fsck(args) => fsck::run(args, printer),
         Command::Cat(args) => cat::run(args),

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::cli::args::{Global, MountArgs};
 use crate::cli::daemon;
 use crate::cli::init::make_volume;
+use crate::cli::kit::KitWish;
 use crate::cli::logging::{self, Destination};
 use crate::cli::mount_point::{check_apart, usable_mount_point};
 use crate::cli::mount_words::MountWords;
@@ -117,7 +118,9 @@ fn check(settings: &MountWords) -> Result<(), Failure> {
     if !(make && is_absent(mount_point)) {
         usable_mount_point(mount_point, lower)?;
     }
-    if !(make && is_absent_or_empty(lower)) {
+    if make && is_absent_or_empty(lower) {
+        KitWish::of(&settings.args.kit, lower)?;
+    } else {
         probe(lower).map_err(|failure| init_hint(failure, settings))?;
     }
     Ok(())
@@ -132,9 +135,10 @@ fn open(settings: &MountWords, global: &Global) -> Result<Opened, Failure> {
     let create = args.create && is_absent_or_empty(&args.lower);
     let fence = FenceOfMount::new(args)?;
     let (lower, kms) = if create {
+        let wish = KitWish::of(&args.kit, &args.lower)?;
         let dir = kms_dir(&args.lower, &KmsPlace::Embedded, &args.unlock);
         let before = || fence.raise(&args.lower, &dir);
-        let (report, kms) = make_volume(&args.lower, None, &args.unlock, options, &before)?;
+        let (report, kms) = make_volume(&args.lower, None, &args.unlock, &wish, options, &before)?;
         (report.lower, kms)
     } else {
         let (lower, summary) = probe(&args.lower)?;

@@ -1,8 +1,10 @@
 //! The life of a mount: from an open volume to its clean end.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -15,6 +17,7 @@ use crate::cli::target::summary_report;
 use crate::cli::values::unix_secs;
 use crate::cli::watch::Telling;
 use crate::clock::{Clock, SystemClock};
+use crate::control::known::{Growth, report_counted, report_opened};
 use crate::control::report::{HelloReport, MountReport, SandboxReport};
 use crate::control::{Failure, Kind, MountSide, Server, Session, socket_dir};
 use crate::fs::{Volume, VolumeSummary, Workers};
@@ -22,6 +25,9 @@ use crate::fuse::{
     Counters, MountError, MountOptions, Mounted, Mounter, UnmountHow, Unmounter, mount_by,
 };
 use crate::kms::Kms;
+
+/// Longest time that files are counted at the end of a mount.
+const COUNT_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// A volume that is open and about to be mounted.
 pub(super) struct Opened {
@@ -47,13 +53,34 @@ pub(super) fn run_mounted(
     recent: Recent,
     on_ready: impl FnOnce(&MountReport) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    if opened.volume.is_writable() {
+        report_opened(&opened.kms, &opened.volume);
+    }
     let result = serve(&opened, settings, recent, on_ready);
     notify::stopping();
+    count_at_end(&opened);
     let ended = opened.volume.shutdown().map_err(Failure::from);
     let flushed = opened.kms.flush_audit().map_err(Failure::from);
     opened.telling.finish();
     // The first failure is the cause.
     result.and(ended).and(flushed).inspect_err(|failure| tracing::error!("{failure}"))
+}
+
+/// Tells the key service how many files there are now, if they are counted in a moment: what it
+/// knows stays "or more" otherwise.
+fn count_at_end(opened: &Opened) {
+    if !opened.volume.is_writable() {
+        return;
+    }
+    let start = Instant::now();
+    let mut is_over = false;
+    let counted = opened.volume.usage(&mut |_| {
+        is_over = start.elapsed() >= COUNT_TIME_MAX;
+        if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    if let (Ok(usage), false) = (counted, is_over) {
+        report_counted(&opened.kms, &opened.volume, &usage, Growth::Ended);
+    }
 }
 
 fn serve(

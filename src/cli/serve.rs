@@ -40,7 +40,7 @@ pub fn run(args: &ServeArgs, printer: Printer) -> Result<(), Failure> {
     };
     let kms = match has_kms(dir) || !args.create {
         true => open_kms_with(dir, &args.unlock(), dir, options, &fence)?,
-        false => create_kms_with(dir, &args.unlock(), dir, options, &fence)?,
+        false => create_kms_with(dir, &args.unlock(), dir, options, &fence)?.kms,
     };
     let credentials = match path.exists() {
         true => Credentials::load(&path),

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::cli::args::UnlockArgs;
 use crate::cli::print::read_report;
 use crate::cli::progress::Watch;
-use crate::cli::unlock::{kms_dir, open_kms};
+use crate::cli::unlock::{has_kms, kms_dir, open_kms};
 use crate::clock::SystemClock;
 use crate::control::report::StatusReport;
 use crate::control::{Failure, Kind, Mount, Session, Verb};
@@ -82,6 +82,17 @@ impl Target {
                 if inner.as_os_str().is_empty() { from_root(path) } else { inner }
             }
             Self::Mounted(_) | Self::Direct(_) => from_root(path),
+        }
+    }
+}
+
+/// A key service that is meant without a volume: by `--kms` alone, or by its directory.
+pub fn service_dir<'a>(target: Option<&'a Path>, unlock: &'a UnlockArgs) -> Option<&'a Path> {
+    match target {
+        None => unlock.kms.as_deref(),
+        Some(path) => {
+            let is_volume = Mount::find(path).is_some() || probe(path).is_ok();
+            Some(path).filter(|path| !is_volume && has_kms(path))
         }
     }
 }

@@ -129,7 +129,10 @@ fn first_line(source: impl Read, shown: &str) -> Result<SecretBytes, Failure> {
 }
 
 /// Everything, into one buffer that is never moved: no copy of a secret is left behind.
-fn bounded(source: impl Read, shown: &str) -> Result<Vec<u8>, Failure> {
+///
+/// # Errors
+/// [`Kind::WrongUnlock`] if it is too long.
+pub(super) fn bounded(source: impl Read, shown: &str) -> Result<Vec<u8>, Failure> {
     let limit = u64::try_from(SECRET_LEN_MAX + 1).unwrap_or(u64::MAX);
     let mut bytes = Zeroizing::new(Vec::with_capacity(SECRET_LEN_MAX + 2));
     source.take(limit).read_to_end(&mut bytes).map_err(|error| Failure::io(shown, &error))?;
@@ -147,6 +150,15 @@ pub fn kms_dir(lower: &Path, place: &KmsPlace, args: &UnlockArgs) -> PathBuf {
         (None, KmsPlace::Directory(dir)) => PathBuf::from(dir),
         (None, KmsPlace::Embedded) => lower.join(OWN_DIR),
     }
+}
+
+/// A key service, and what opened it.
+#[derive(Debug)]
+pub struct Unlocked {
+    /// The service.
+    pub kms: Kms,
+    /// Opens one of its slots.
+    pub unlock: Unlock,
 }
 
 /// Opens a key service that exists.
@@ -172,6 +184,28 @@ pub fn open_kms_with(
     options: KmsOptions,
     before: Before<'_>,
 ) -> Result<Kms, Failure> {
+    unlock_kms_with(dir, args, subject, options, before).map(|unlocked| unlocked.kms)
+}
+
+/// As [`open_kms`], and keeps what opened it.
+///
+/// # Errors
+/// As [`open_kms`].
+pub fn unlock_kms(dir: &Path, args: &UnlockArgs, subject: &Path) -> Result<Unlocked, Failure> {
+    unlock_kms_with(dir, args, subject, KmsOptions::default(), &|| Ok(()))
+}
+
+/// As [`open_kms_with`], and keeps what opened it.
+///
+/// # Errors
+/// As [`open_kms_with`].
+pub fn unlock_kms_with(
+    dir: &Path,
+    args: &UnlockArgs,
+    subject: &Path,
+    options: KmsOptions,
+    before: Before<'_>,
+) -> Result<Unlocked, Failure> {
     if !has_kms(dir) {
         let what = format!("{}: no key database", dir.display());
         return Err(Failure::new(Kind::ConfigUnreadable, what)
@@ -180,7 +214,8 @@ pub fn open_kms_with(
     let unlock = secret(args, Asking::Existing, subject)?;
     before()?;
     let options = KmsOptions { read_only_audit: read_only_audit(args), ..options };
-    Kms::open(dir, &unlock, options).map_err(|error| open_failure(dir, error))
+    let kms = Kms::open(dir, &unlock, options);
+    kms.map(|kms| Unlocked { kms, unlock }).map_err(|error| open_failure(dir, error))
 }
 
 /// Where uses are recorded that a read-only medium cannot take.
@@ -215,11 +250,11 @@ pub fn create_kms_with(
     subject: &Path,
     options: KmsOptions,
     before: Before<'_>,
-) -> Result<Kms, Failure> {
+) -> Result<Unlocked, Failure> {
     let unlock = secret(args, Asking::New, subject)?;
     before()?;
-    Kms::create(dir, &unlock, Argon2Cost::STANDARD, options)
-        .map_err(|error| open_failure(dir, error))
+    let kms = Kms::create(dir, &unlock, Argon2Cost::STANDARD, options);
+    kms.map(|kms| Unlocked { kms, unlock }).map_err(|error| open_failure(dir, error))
 }
 
 /// Whether a key database lies in a directory.
@@ -227,13 +262,15 @@ pub fn has_kms(dir: &Path) -> bool {
     dir.join("keys.db").exists()
 }
 
-fn open_failure(dir: &Path, error: OpenError) -> Failure {
+/// Why a key service is not opened, or its slots are not changed.
+pub fn open_failure(dir: &Path, error: OpenError) -> Failure {
     let kind = match &error {
         OpenError::Busy => Kind::AlreadyRunning,
         OpenError::EmptyPassphrase => Kind::EmptyPassphrase,
         OpenError::Exists { .. } | OpenError::Io(_) => Kind::ConfigUnwritable,
         OpenError::Corrupt { .. } | OpenError::Missing { .. } => Kind::ConfigUnreadable,
         OpenError::NoAudit | OpenError::Options { .. } => Kind::Usage,
+        OpenError::Refused(error) => return error.clone().into(),
         OpenError::ShortKeyFile { .. } | OpenError::WrongUnlock => Kind::WrongUnlock,
     };
     let needs_audit = matches!(error, OpenError::NoAudit);

@@ -107,6 +107,9 @@ impl From<KmsError> for Failure {
             KmsError::Disabled { key } | KmsError::InvalidState { key, .. } => key,
             _ => "KEY",
         };
+        if let KmsError::MaterialRevoked { material, .. } = &error {
+            return failure.hint(format!("kmsfs revoke VOLUME --material {material} --undo"));
+        }
         match error.trouble() {
             KeyTrouble::Disabled => failure.hint(format!("kmsfs kms enable-key --key-id {key}")),
             KeyTrouble::Revoked => {
@@ -138,6 +141,9 @@ impl From<FsError> for Failure {
 
 /// The kind of a refusal of the key service.
 fn kind_of_kms(error: &KmsError) -> Kind {
+    if matches!(error, KmsError::StillNeeded { .. }) {
+        return Kind::InUse;
+    }
     match error.trouble() {
         KeyTrouble::Denied => Kind::Denied,
         KeyTrouble::Disabled => Kind::KeyDisabled,

@@ -8,15 +8,13 @@ use crate::control::report::RotateReport;
 use crate::control::session::OnProgress;
 use crate::control::{Failure, Kind, RewrapRequest, Session};
 use crate::kms::{
-    AliasName, KeyArn, KeyDescription, KeyId, KeyRef, KeyService, Kms, KmsError, PageRequest, Tag,
+    AliasName, KeyArn, KeyDescription, KeyId, KeyRef, KeyService, Kms, KmsError, LOSS_TAG,
+    PageRequest, Tag,
 };
 use crate::wire;
 
-/// Longest time that `rotate` counts the files that carry older material.
-const COUNT_TIME_MAX: Duration = Duration::from_secs(2);
-
-/// Tag that carries the reason for giving up a key that files need.
-const LOSS_TAG: &str = "kmsfs:force-data-loss";
+/// Longest time that files are counted where nobody asked for the number alone.
+pub(super) const COUNT_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Pages of ListKeys that a search for a prefix reads: 100,000 keys.
 const KEY_PAGES_MAX: usize = 1000;
@@ -44,7 +42,7 @@ impl Session {
         force: Option<&str>,
         progress: OnProgress<'_>,
     ) -> Result<Value, Failure> {
-        if operation == "ScheduleKeyDeletion" {
+        if gives_up_a_key(operation) {
             self.check_unneeded(input, force, progress)?;
         }
         let answer = kms_call(&self.kms, operation, input)?;
@@ -85,6 +83,11 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Whether an operation makes what a key wrapped unreadable for good.
+pub(crate) fn gives_up_a_key(operation: &str) -> bool {
+    matches!(operation, "DeleteImportedKeyMaterial" | "ScheduleKeyDeletion")
 }
 
 /// Puts the reason for a loss of data on the key, and with that into the audit log.

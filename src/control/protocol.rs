@@ -79,6 +79,15 @@ pub enum Verb {
         /// Where; empty means everywhere.
         paths: Vec<PathBuf>,
     },
+    /// Refuses one material of a key from now on.
+    Revoke(RevokeRequest),
+    /// Destroys a revoked material.
+    Destroy {
+        /// Its id, or a unique prefix.
+        material: String,
+        /// Goes ahead although files need it; the reason.
+        force_data_loss: Option<String>,
+    },
     /// One operation of the KMS, by AWS' names.
     Kms {
         /// Such as `RotateKeyOnDemand`.
@@ -116,6 +125,18 @@ pub struct RewrapRequest {
     pub max_secs: Option<f64>,
     /// Sets the modification time, so that backups by size and time see the change.
     pub touch: bool,
+}
+
+/// Which material to revoke, and how.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RevokeRequest {
+    /// Its id, or a unique prefix.
+    pub material: String,
+    /// Takes a revocation back.
+    pub undo: bool,
+    /// Leaves the files under it as they are, in place of rewrapping them first.
+    pub keep_files: bool,
 }
 
 /// How deep fsck looks.

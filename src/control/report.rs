@@ -5,6 +5,10 @@
 
 use std::path::PathBuf;
 
+pub use crate::control::report_keys::{
+    BackupReport, KeysReport, KeysRow, MaterialReport, RecoverReport, RestoreReport, SlotReport,
+    SlotRow, SlotsReport, VolumeRow,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -36,17 +40,24 @@ macro_rules! reports {
 reports! {
     AuditQueryReport = "kmsfs.audit-query/1",
     AuditVerifyReport = "kmsfs.audit-verify/1",
+    BackupReport = "kmsfs.backup/1",
     FileReport = "kmsfs.file/1",
     FsckReport = "kmsfs.fsck/1",
     InitReport = "kmsfs.init/1",
     LsReport = "kmsfs.ls/1",
+    KeysReport = "kmsfs.keys/1",
+    MaterialReport = "kmsfs.material/1",
     MountReport = "kmsfs.mount/1",
     MountsReport = "kmsfs.mounts/1",
     PolicyReport = "kmsfs.policy/1",
+    RecoverReport = "kmsfs.recover/1",
+    RestoreReport = "kmsfs.restore/1",
     RewrapReport = "kmsfs.rewrap/1",
     RewrapStatusReport = "kmsfs.rewrap-status/1",
     RotateReport = "kmsfs.rotate/1",
     ServeReport = "kmsfs.serve/1",
+    SlotReport = "kmsfs.slot/1",
+    SlotsReport = "kmsfs.slots/1",
     StatusReport = "kmsfs.status/1",
     UmountReport = "kmsfs.umount/1",
     UsageReport = "kmsfs.usage/1",
@@ -362,6 +373,8 @@ pub struct UsageRow {
     pub bytes: u64,
     /// It wraps the volume key: names, markers and configuration.
     pub volume_key: bool,
+    /// It is revoked: these files do not open.
+    pub revoked: bool,
 }
 
 /// `kmsfs policy`.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::control::audit::audit_report;
 use crate::control::keys::look;
+use crate::control::known::report_opened;
 use crate::control::report::{FileReport, HelloReport, MountPart, PolicyReport, Report};
 use crate::control::report::{RewrapStatusReport, StatusReport};
 use crate::control::walks::Sweep;
@@ -78,6 +79,10 @@ impl Session {
             Verb::Usage { key } => self.usage(key.as_deref(), progress)?.to_value(),
             Verb::PolicySet { path, alias } => self.set_policy(path, alias)?.to_value(),
             Verb::PolicyShow { path } => self.policy(path)?.to_value(),
+            Verb::Revoke(request) => self.revoke(request, progress)?.to_value(),
+            Verb::Destroy { material, force_data_loss } => {
+                self.destroy(material, force_data_loss.as_deref(), progress)?.to_value()
+            }
             Verb::Fsck { depth, paths } => self.fsck(*depth, paths, progress)?.to_value(),
             Verb::Kms { operation, input, force_data_loss } => {
                 let force = force_data_loss.as_deref();
@@ -154,6 +159,9 @@ impl Session {
         })?;
         let (_, directories) =
             self.volume.set_policy(path, &alias).map_err(|error| at(path, error))?;
+        if self.mount.is_some() {
+            report_opened(&self.kms, &self.volume);
+        }
         Ok(PolicyReport { directories: Some(directories), ..self.policy(path)? })
     }
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::control::keys::{look, resolve_prefix};
+use crate::control::keys::{COUNT_TIME_MAX, look, resolve_prefix};
+use crate::control::known::{Growth, report_counted, revoked_materials};
 use crate::control::report::{
     FindingRow, FsckReport, RewrapReport, RewrapStatusReport, UsageReport, UsageRow,
 };
@@ -67,6 +68,7 @@ impl Session {
         let key = request.key.as_deref().map(|key| self.key_arn(key)).transpose()?;
         let options = RewrapOptions {
             key_arn: key.map(|arn| arn.to_string()),
+            material: None,
             dry_run: request.dry_run,
             rate_per_sec: request.rate_per_sec,
             max_secs: request.max_secs,
@@ -84,6 +86,9 @@ impl Session {
             interrupted |= flow.is_break();
             flow
         })?;
+        if report.rewrapped > 0 {
+            self.recount(COUNT_TIME_MAX);
+        }
         Ok(RewrapReport {
             seen: report.seen,
             stale: report.stale,
@@ -101,15 +106,17 @@ impl Session {
         progress: OnProgress<'_>,
     ) -> Result<UsageReport, Failure> {
         let key = key.map(|key| self.key_arn(key)).transpose()?;
-        let usage = self.walk("counting", progress, |step| self.volume.usage(step))?;
+        let usage = self.count(progress)?;
         let rows = usage.rows.iter().filter(|row| match &key {
             Some(key) => row.key_arn == key.as_str(),
             None => true,
         });
+        let revoked = revoked_materials(&self.kms);
         let rows = rows.map(|row| UsageRow {
             key_arn: row.key_arn.clone(),
             material: row.material.clone(),
             current: self.is_current(&row.key_arn, row.material.as_deref()),
+            revoked: revoked.contains(row.material.as_deref().unwrap_or_default()),
             files: row.files,
             bytes: row.bytes,
             volume_key: row.volume_key,
@@ -122,6 +129,22 @@ impl Session {
         })
     }
 
+    /// Counts all files, and tells the key service.
+    pub(super) fn count(&self, progress: OnProgress<'_>) -> Result<Usage, Failure> {
+        let usage = self.walk("counting", progress, |step| self.volume.usage(step))?;
+        let is_in_use = self.mount.as_ref().is_some_and(|mount| !mount.hello().read_only);
+        let growth = if is_in_use { Growth::Going } else { Growth::Ended };
+        report_counted(&self.kms, &self.volume, &usage, growth);
+        Ok(usage)
+    }
+
+    /// Counts for at most `limit`, for the sake of what the key service knows.
+    fn recount(&self, limit: Duration) {
+        if let Err(failure) = self.count(&mut until(limit)) {
+            tracing::debug!("files are not counted: {failure}");
+        }
+    }
+
     /// Whether a material is the current one of its key; `None` if the key service does not say.
     fn is_current(&self, key_arn: &str, material: Option<&str>) -> Option<bool> {
         let key = look(&self.kms, &KeyRef::new(key_arn)).ok()?;
@@ -130,11 +153,7 @@ impl Session {
 
     /// Files that carry other material than their key's current one, counted for at most `limit`.
     pub(super) fn count_stale(&self, limit: Duration) -> Option<u64> {
-        let start = Instant::now();
-        let mut on_progress = |_: &Progress| match start.elapsed() < limit {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
-        };
+        let mut on_progress = until(limit);
         let usage = self.usage(None, &mut on_progress).ok()?;
         let stale = usage.rows.iter().filter(|row| row.current == Some(false));
         Some(stale.map(|row| row.files).sum())
@@ -146,7 +165,7 @@ impl Session {
         key: &KeyArn,
         progress: OnProgress<'_>,
     ) -> Result<u64, Failure> {
-        let usage: Usage = self.walk("counting", progress, |step| self.volume.usage(step))?;
+        let usage = self.count(progress)?;
         let rows = usage.rows.iter().filter(|row| row.key_arn == key.as_str());
         Ok(rows.map(|row| row.files).sum())
     }
@@ -219,6 +238,15 @@ impl Session {
     pub(super) fn key_arn(&self, key: &str) -> Result<KeyArn, Failure> {
         let id = resolve_prefix(&self.kms, key)?;
         Ok(look(&self.kms, &KeyRef::new(&id))?.arn)
+    }
+}
+
+/// Progress of work that is ended after a while.
+fn until(limit: Duration) -> impl FnMut(&Progress) -> ControlFlow<()> {
+    let start = Instant::now();
+    move |_| match start.elapsed() < limit {
+        true => ControlFlow::Continue(()),
+        false => ControlFlow::Break(()),
     }
 }
 

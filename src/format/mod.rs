@@ -8,6 +8,7 @@
 //! * [`symlink`], [`xattr`]: targets and extended attributes
 //! * [`volume`], [`state`]: the volume's own two files
 
+pub mod archive;
 pub mod envelope;
 mod error;
 pub mod header;

@@ -19,8 +19,8 @@ use crate::fs::descriptors::OpenNodes;
 use crate::fs::names::OWN_FILE_MODE;
 use crate::fs::nodes::NodeTable;
 use crate::fs::rewrap_queue::RewrapQueue;
-use crate::fs::volume::{Checkpoints, lock_slot, own_name};
-use crate::fs::{FsError, Volume};
+use crate::fs::volume::{Checkpoints, MARKER_LEN_MAX, lock_slot, own_name};
+use crate::fs::{CorruptPart, FsError, Volume};
 use crate::kms::{CiphertextBlob, KeyRef, KeyService, KeyTrouble};
 use crate::lower::{LockedFile, LowerDir, LowerError, raise_descriptor_limit};
 use crate::name::LowerName;
@@ -28,7 +28,7 @@ use crate::random::{Random, random_array};
 use crate::sync::{Mutex, Rank, RwLock};
 
 /// Names in `.kmsfs`.
-const CONFIG_NAME: &str = "volume.toml";
+pub(super) const CONFIG_NAME: &str = "volume.toml";
 const STATE_NAME: &str = "state";
 const LOCK_NAME: &str = "lock";
 
@@ -128,6 +128,55 @@ pub fn probe(lower: &Path) -> Result<VolumeSummary, FsError> {
     })
 }
 
+/// Proves that a key service opens a volume, and changes nothing: the volume key is unwrapped, and
+/// verifies the configuration and the root's marker.
+///
+/// # Errors
+/// As [`Volume::open`], but for a lock: a mounted volume is proved as well.
+pub fn rehearse(lower: &Path, service: &dyn KeyService) -> Result<VolumeId, FsError> {
+    let (root, config, keys) = open_unlocked(lower, service)?;
+    let volume = config.volume;
+    let marker = root.read_small(&own_name(MARKER_NAME)?, MARKER_LEN_MAX)?;
+    DirMarker::parse(&marker, volume, &keys.markers)
+        .map_err(|_| FsError::Corrupt(CorruptPart::Marker))?;
+    Ok(volume)
+}
+
+/// Root, verified configuration and keys of a volume that is not opened.
+pub(super) fn open_unlocked(
+    lower: &Path,
+    service: &dyn KeyService,
+) -> Result<(LowerDir, VolumeConfig, VolumeKeys), FsError> {
+    let (root, _, unverified) = load_config(lower)?;
+    let keys = open_volume_key(service, unverified.volume_key(), unverified.volume())?;
+    let config = unverified.verify(&keys.config).map_err(FsError::VolumeConfig)?;
+    Ok((root, config, keys))
+}
+
+/// Keeps everybody else out of a volume, as long as the answer is held.
+pub(super) fn lock_for_writing(root: &LowerDir) -> Result<Option<LockedFile>, FsError> {
+    let own = root.open_dir(&own_name(VOLUME_DIR)?)?;
+    take_lock(&own, OpenOptions { read_only: false })
+}
+
+/// Unwraps the volume key.
+pub(super) fn open_volume_key(
+    service: &dyn KeyService,
+    wrapped: &WrappedVolumeKey,
+    volume: VolumeId,
+) -> Result<VolumeKeys, FsError> {
+    let blob = CiphertextBlob(wrapped.wrapped.clone());
+    let key = KeyRef::new(&wrapped.key_arn);
+    let plain = service.decrypt(&key, &blob, &volume_context(volume)?).map_err(|error| {
+        match error.trouble() {
+            // The database knows the key, but the wrapped volume key is not its own.
+            KeyTrouble::Rejected => FsError::VolumeConfig(crate::format::FormatError::BadTag),
+            _ => FsError::Key(error),
+        }
+    })?;
+    Ok(VolumeKeys::derive(&plain.0, &volume.0))
+}
+
 impl Volume {
     /// Opens a volume; after an unclean stop, mends what was not synced (read-write only).
     ///
@@ -144,17 +193,7 @@ impl Volume {
         let (root, own, unverified) = load_config(lower)?;
         let lock = take_lock(&own, options)?;
         let volume = unverified.volume();
-        let wrapped = unverified.volume_key();
-        let blob = CiphertextBlob(wrapped.wrapped.clone());
-        let key = KeyRef::new(&wrapped.key_arn);
-        let plain = service.decrypt(&key, &blob, &volume_context(volume)?).map_err(|error| {
-            match error.trouble() {
-                // The database knows the key, but the wrapped volume key is not its own.
-                KeyTrouble::Rejected => FsError::VolumeConfig(crate::format::FormatError::BadTag),
-                _ => FsError::Key(error),
-            }
-        })?;
-        let keys = VolumeKeys::derive(&plain.0, &volume.0);
+        let keys = open_volume_key(&*service, unverified.volume_key(), volume)?;
         let config = unverified.verify(&keys.config).map_err(FsError::VolumeConfig)?;
 
         let state = load_state(&own, &keys);
@@ -344,7 +383,12 @@ fn make_dir(root: &LowerDir, name: &LowerName) -> Result<(), FsError> {
 }
 
 /// Replaces one of the volume's own files, durably.
-fn store(dir: &LowerDir, name: &str, bytes: &[u8], random: &dyn Random) -> Result<(), FsError> {
+pub(super) fn store(
+    dir: &LowerDir,
+    name: &str,
+    bytes: &[u8],
+    random: &dyn Random,
+) -> Result<(), FsError> {
     let id: [u8; 8] = random_array(random);
     let temporary = own_name(&format!("{TEMPORARY_PREFIX}{}", crate::codec::hex(&id)))?;
     Ok(dir.replace_file(&own_name(name)?, &temporary, bytes, OWN_FILE_MODE)?)

@@ -5,6 +5,8 @@
 //! `file`, `content`, `resize`, `holes`, `header_io`, `rewrap` and `recover`, which know no names and
 //! run on any [`crate::lower::LowerFile`].
 
+mod archive;
+mod archive_restore;
 mod attrs;
 mod buffers;
 mod content;
@@ -41,12 +43,17 @@ mod workers;
 mod written;
 mod xattrs;
 
+pub use crate::format::archive::EntryKind as ArchiveEntryKind;
+pub use archive::{ArchiveError, ArchiveReader, Saved, save_headers};
+pub use archive_restore::{
+    RestoreOptions, Restored, archived_place, check_archive, restore_headers,
+};
 pub use content::Trust;
 pub use data_keys::DataKeys;
 pub use error::{CorruptPart, FsError};
 pub use file::{FileEnv, FileNode};
 pub use fsck::{Finding, FsckDepth, FsckReport};
-pub use lifecycle::{NewVolume, OpenOptions, VolumeSummary, init, probe};
+pub use lifecycle::{NewVolume, OpenOptions, VolumeSummary, init, probe, rehearse};
 pub use recover::{Mended, mend};
 pub use recover_tree::RecoveryReport;
 pub use resize::EmptyHeader;

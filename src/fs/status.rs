@@ -24,6 +24,8 @@ pub struct VolumeStatus {
     pub policies: Vec<(u32, String)>,
     /// The key that wraps the volume key.
     pub volume_key_arn: String,
+    /// The material that wraps it, 64 hexadecimal digits.
+    pub volume_key_material: Option<String>,
     /// Nodes that the kernel knows.
     pub nodes: usize,
     /// Lower descriptors that are kept open.
@@ -83,6 +85,7 @@ impl Volume {
             read_only: self.read_only,
             policies: config.policies.iter().map(|p| (p.number, p.alias.clone())).collect(),
             volume_key_arn: config.volume_key.key_arn.clone(),
+            volume_key_material: config.volume_key.material.map(|id| crate::codec::hex(&id)),
             nodes,
             descriptors,
             data_keys,

@@ -20,6 +20,8 @@ use crate::lower::{LowerStat, NodeKind, TimeSpec};
 pub struct RewrapOptions {
     /// Only files under this key.
     pub key_arn: Option<String>,
+    /// Only files under this material.
+    pub material: Option<[u8; 32]>,
     /// Counts, changes nothing.
     pub dry_run: bool,
     /// Most files per second.
@@ -56,6 +58,8 @@ pub struct Usage {
     pub unreadable_files: u64,
     /// Directories.
     pub directories: u64,
+    /// Entries that could not be reached: the other numbers may be too low.
+    pub skipped: u64,
 }
 
 /// One key and material.
@@ -153,7 +157,8 @@ impl Volume {
         let wanted = self.with_file(node, |env| {
             let envelope = HeaderState::peek(env.file, env.data_keys)?.0.envelope;
             let its_key = sweep.options.key_arn.as_ref().is_none_or(|arn| *arn == envelope.key_arn);
-            Ok(its_key && env.data_keys.is_stale(&envelope)?)
+            let its_material = sweep.options.material.is_none_or(|m| envelope.material == Some(m));
+            Ok(its_key && its_material && env.data_keys.is_stale(&envelope)?)
         });
         match wanted {
             Ok(false) => return,
@@ -230,7 +235,10 @@ impl Volume {
                 seen += 1;
                 Ok(progress(seen))
             },
-            &mut |path, error| skipped(path, error),
+            &mut |path, error| {
+                usage.skipped += 1;
+                skipped(path, error);
+            },
         )?;
         let own = self.config.read().volume_key.clone();
         rows.entry((own.key_arn.clone(), own.material)).or_default();
@@ -245,6 +253,33 @@ impl Volume {
             })
             .collect();
         Ok(usage)
+    }
+
+    /// Paths of the files under a material, at most `limit` of them.
+    ///
+    /// # Errors
+    /// `FsError::Lower` if the root cannot be read.
+    pub fn files_under(&self, material: [u8; 32], limit: usize) -> Result<Vec<PathBuf>, FsError> {
+        let mut paths = Vec::new();
+        let root = Arc::clone(self.nodes.root());
+        self.walk(
+            &root,
+            &mut |visit| {
+                let has_header = visit.stat.kind == NodeKind::File && visit.stat.len.0 > 0;
+                let is_under = |node| {
+                    self.envelope_of(node).is_ok_and(|envelope| envelope.material == Some(material))
+                };
+                if has_header && is_under(visit.node) {
+                    paths.push(visit.path.to_path_buf());
+                }
+                Ok(match paths.len() < limit {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
+                })
+            },
+            &mut |path, error| skipped(path, error),
+        )?;
+        Ok(paths)
     }
 
     /// The current envelope of a file, as it lies on disk.

@@ -209,6 +209,11 @@ impl Volume {
         }
     }
 
+    /// Whether anything can be changed.
+    pub fn is_writable(&self) -> bool {
+        !self.read_only
+    }
+
     /// Refuses changes of a read-only mount, and notes that there is something to checkpoint.
     pub(super) fn check_writable(&self) -> Result<(), FsError> {
         if self.read_only {

@@ -17,6 +17,8 @@ pub(super) struct Visit<'a> {
     pub node: &'a Arc<Node>,
     /// Its lower attributes.
     pub stat: &'a LowerStat,
+    /// Its path from where the walk began.
+    pub path: &'a Path,
 }
 
 impl Volume {
@@ -74,7 +76,7 @@ impl Volume {
                     continue;
                 }
             };
-            let flow = visit(Visit { node: &node, stat: &stat });
+            let flow = visit(Visit { node: &node, stat: &stat, path: &path });
             match (&flow, stat.kind) {
                 (Ok(ControlFlow::Continue(())), NodeKind::Dir) => waiting.push((node, path, true)),
                 _ => self.let_go(&node),

@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Debug};
-use std::path::Path;
+use std::fs::OpenOptions;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
@@ -132,6 +135,12 @@ impl RowChange {
         self.puts.is_empty() && self.deletes.is_empty()
     }
 
+    /// Whether secrets may be gone after it that were there before.
+    fn destroys(&self) -> bool {
+        let replaces = |row: &RowId| matches!(row.table, Table::Materials | Table::Slots);
+        !self.deletes.is_empty() || self.puts.keys().any(replaces)
+    }
+
     /// Does the same to rows in memory.
     pub(crate) fn apply_to(&self, rows: &mut Rows) {
         rows.retain(|row, _| !self.deletes.contains(row));
@@ -182,13 +191,20 @@ const APPLICATION_ID: i32 = 0x6b6d_734b;
 const SCHEMA_VERSION: i32 = 1;
 
 /// A key database in a SQLite file with a rollback journal.
+///
+/// The journal stays when a change is done, and is only marked as ended: a file that is unlinked could
+/// come back after a power cut, and undo the change. Its bytes are wiped after a change that
+/// destroys something, since they are what was there before.
 #[derive(Debug)]
-pub(crate) struct SqliteDb(Connection);
+pub(crate) struct SqliteDb {
+    connection: Connection,
+    journal: PathBuf,
+}
 
 impl SqliteDb {
     /// Makes the tables in an empty file, and the first revision.
     pub(crate) fn create(path: &Path, rows: Rows, mac: &[u8; 32]) -> Result<(), DbError> {
-        let db = Self(Self::connect(path)?);
+        let db = Self { connection: Self::connect(path)?, journal: journal_of(path) };
         let mut sql = String::from("BEGIN IMMEDIATE;");
         for table in Table::ALL {
             sql.push_str(&format!(
@@ -205,28 +221,38 @@ impl SqliteDb {
         sql.push_str(&format!(
             "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
         ));
-        db.0.execute_batch(&sql)?;
+        db.connection.execute_batch(&sql)?;
         let change = RowChange { puts: rows, deletes: BTreeSet::new() };
-        db.commit(&change, 1, mac)
+        let made = db.commit(&change, 1, mac);
+        let journal = journal_of(path);
+        drop(db);
+        // The draft gets another name, and its journal nothing to do with that.
+        let _none = std::fs::remove_file(journal);
+        made
     }
 
     /// Opens a database.
     pub(crate) fn open(path: &Path) -> Result<Self, DbError> {
-        Self::check(Self::connect(path)?)
+        let db = Self::check(Self::connect(path)?, path)?;
+        // What a crash has kept from being wiped.
+        db.wipe_journal();
+        Ok(db)
     }
 
-    /// Opens a database on a medium that cannot be written. One that a power cut left in the middle
-    /// of a change needs a medium that can.
+    /// Opens a database that is only read, or that lies on a medium that cannot be written. One that a
+    /// power cut left in the middle of a change needs a medium that can.
     pub(crate) fn open_read_only(path: &Path) -> Result<Self, DbError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(Duration::from_secs(BUSY_SECS_MAX))?;
         connection.execute_batch(
             "PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;",
         )?;
-        Self::check(connection)
+        Self::check(connection, path)
     }
 
-    fn check(connection: Connection) -> Result<Self, DbError> {
+    /// Refuses what is no key database of a known version.
+    fn check(connection: Connection, path: &Path) -> Result<Self, DbError> {
         let pragma = |name: &str| -> Result<i32, DbError> {
             Ok(connection.pragma_query_value(None, name, |row| row.get(0))?)
         };
@@ -237,7 +263,7 @@ impl SqliteDb {
         if version != SCHEMA_VERSION {
             return Err(DbError::Corrupt { what: format!("unknown version {version}") });
         }
-        Ok(Self(connection))
+        Ok(Self { connection, journal: journal_of(path) })
     }
 
     fn connect(path: &Path) -> Result<Connection, DbError> {
@@ -245,12 +271,14 @@ impl SqliteDb {
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(Duration::from_secs(BUSY_SECS_MAX))?;
         let mode: String =
-            connection.pragma_update_and_check(None, "journal_mode", "DELETE", |row| row.get(0))?;
-        if mode != "delete" {
+            connection
+                .pragma_update_and_check(None, "journal_mode", "PERSIST", |row| row.get(0))?;
+        if mode != "persist" {
             return Err(DbError::Corrupt { what: format!("journal mode is {mode}") });
         }
-        // EXTRA syncs the directory after the journal is removed, which is what commits: with FULL, a
-        // power cut brings the journal back, and it takes back a change that was acknowledged.
+        // EXTRA syncs the directory too after a journal is removed, as it is where another program
+        // has it so: with FULL, a power cut could bring it back, and it takes back a change that was
+        // acknowledged.
         connection.execute_batch(
             "PRAGMA synchronous = EXTRA; PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY; \
              PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;",
@@ -258,15 +286,56 @@ impl SqliteDb {
         Ok(connection)
     }
 
+    /// Overwrites what an ended change has left in the journal. Not being able to undoes nothing: it
+    /// is tried again when the database is next opened.
+    fn wipe_journal(&self) {
+        let wiped = self.try_wipe();
+        self.rollback();
+        if let Err(error) = wiped {
+            tracing::warn!(%error, "key database: journal is not wiped");
+        }
+    }
+
+    fn try_wipe(&self) -> Result<(), DbError> {
+        let io = |error: io::Error| DbError::Io { what: error.to_string() };
+        let mut journal = match OpenOptions::new().read(true).write(true).open(&self.journal) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(io)?,
+        };
+        let mut bytes = Vec::new();
+        journal.read_to_end(&mut bytes).map_err(io)?;
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Ok(());
+        }
+        // No other process writes its journal now, and none that is needed is left: this has rolled
+        // back what a crash had left.
+        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        let len = journal.seek(SeekFrom::End(0)).map_err(io)?;
+        let zeros = vec![0; usize::try_from(len).unwrap_or(0)];
+        journal.write_all_at(&zeros, 0).and_then(|()| journal.sync_data()).map_err(io)
+    }
+
+    /// Everything, and the bytes of the file that hold it: nobody writes them meanwhile.
+    pub(crate) fn load_with_file(&self, path: &Path) -> Result<(Snapshot, Vec<u8>), DbError> {
+        self.connection.execute_batch("BEGIN DEFERRED")?;
+        let loaded = self.load_now().and_then(|snapshot| {
+            // Closing this descriptor lets go of the lock that SQLite holds in this process: last.
+            let bytes = std::fs::read(path);
+            Ok((snapshot, bytes.map_err(|error| DbError::Io { what: error.to_string() })?))
+        });
+        self.rollback();
+        loaded
+    }
+
     fn load_now(&self) -> Result<Snapshot, DbError> {
         let (revision, mac): (i64, Vec<u8>) = self
-            .0
+            .connection
             .prepare_cached("SELECT revision, mac FROM ring WHERE one = 1")?
             .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let mut rows = Rows::new();
         for table in Table::ALL {
             let sql = format!("SELECT id, body FROM {}", table.name());
-            let mut statement = self.0.prepare_cached(&sql)?;
+            let mut statement = self.connection.prepare_cached(&sql)?;
             let mut found = statement.query([])?;
             while let Some(row) = found.next()? {
                 rows.insert(RowId { table, id: row.get(0)? }, row.get(1)?);
@@ -278,17 +347,24 @@ impl SqliteDb {
     fn write(&self, change: &RowChange, revision: u64, mac: &[u8; 32]) -> Result<(), DbError> {
         for row in &change.deletes {
             let sql = format!("DELETE FROM {} WHERE id = ?1", row.table.name());
-            self.0.prepare_cached(&sql)?.execute([&row.id])?;
+            self.connection.prepare_cached(&sql)?.execute([&row.id])?;
         }
         for (row, body) in &change.puts {
             let sql = format!("INSERT OR REPLACE INTO {} VALUES (?1, ?2)", row.table.name());
-            self.0.prepare_cached(&sql)?.execute(params![row.id, body])?;
+            self.connection.prepare_cached(&sql)?.execute(params![row.id, body])?;
         }
-        self.0
+        self.connection
             .prepare_cached("UPDATE ring SET revision = ?1, mac = ?2 WHERE one = 1")?
             .execute(params![to_sql(revision)?, mac.as_slice()])?;
-        Ok(self.0.execute_batch("COMMIT")?)
+        Ok(self.connection.execute_batch("COMMIT")?)
     }
+}
+
+/// Where SQLite keeps the journal of a database.
+fn journal_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-journal");
+    name.into()
 }
 
 /// SQLite's integers are signed.
@@ -302,32 +378,37 @@ fn from_sql(revision: i64) -> Result<u64, DbError> {
 
 impl KeyDb for SqliteDb {
     fn revision(&self) -> Result<u64, DbError> {
-        let mut statement = self.0.prepare_cached("SELECT revision FROM ring WHERE one = 1")?;
+        let mut statement =
+            self.connection.prepare_cached("SELECT revision FROM ring WHERE one = 1")?;
         from_sql(statement.query_row([], |row| row.get(0))?)
     }
 
     fn load(&self) -> Result<Snapshot, DbError> {
-        if !self.0.is_autocommit() {
+        if !self.connection.is_autocommit() {
             return self.load_now();
         }
-        self.0.execute_batch("BEGIN DEFERRED")?;
+        self.connection.execute_batch("BEGIN DEFERRED")?;
         let snapshot = self.load_now();
         self.rollback();
         snapshot
     }
 
     fn begin(&self) -> Result<u64, DbError> {
-        self.0.execute_batch("BEGIN IMMEDIATE")?;
+        self.connection.execute_batch("BEGIN IMMEDIATE")?;
         self.revision().inspect_err(|_| self.rollback())
     }
 
     fn commit(&self, change: &RowChange, revision: u64, mac: &[u8; 32]) -> Result<(), DbError> {
-        self.write(change, revision, mac).inspect_err(|_| self.rollback())
+        self.write(change, revision, mac).inspect_err(|_| self.rollback())?;
+        if change.destroys() {
+            self.wipe_journal();
+        }
+        Ok(())
     }
 
     fn rollback(&self) {
-        if !self.0.is_autocommit()
-            && let Err(error) = self.0.execute_batch("ROLLBACK")
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
         {
             tracing::error!(%error, "key database: rollback");
         }

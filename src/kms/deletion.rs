@@ -8,7 +8,7 @@ use crate::kms::key::Deletion;
 use crate::kms::key_ops::number_json;
 use crate::kms::ring::NamedBy;
 use crate::kms::state::Op;
-use crate::kms::{KeyArn, KeyId, KeyRef, KeyState, Kms, KmsError, Timestamp};
+use crate::kms::{KeyArn, KeyId, KeyRef, KeyState, Kms, KmsError, LOSS_TAG, Timestamp};
 
 /// Days of a deletion window at least.
 const WINDOW_DAYS_MIN: u32 = 7;
@@ -49,7 +49,9 @@ impl Kms {
                 .number("pendingWindowInDays", window_days, WINDOW_DAYS_MIN, WINDOW_DAYS_MAX)
                 .finish()?;
             let at = draft.now.plus_days(window_days);
-            let key = draft.admit(key)?;
+            let id = draft.admit(key)?.id.clone();
+            draft.check_unneeded(&id, None)?;
+            let key = draft.admit_id(&id)?;
             // A primary goes last: its window begins when its last replica is gone.
             let waits = key.is_primary() && has_replicas?;
             key.state =
@@ -79,6 +81,8 @@ impl Kms {
                 false => KeyState::Disabled,
             };
             key.deletion = None;
+            // It was for this one deletion.
+            key.tags.remove(LOSS_TAG);
             Ok(key.arn.clone())
         })
     }

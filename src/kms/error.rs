@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::kms::KeyState;
+use crate::kms::{KeyState, LOSS_TAG, MaterialId, Need};
 
 #[allow(missing_docs, reason = "the fields are the words of the message")]
 /// One variant per AWS exception, by AWS' names less `Exception`. `message` is what AWS' clients show.
@@ -66,6 +66,10 @@ pub enum KmsError {
     NotFound { message: String },
     /// The input is not of the shape of the operation: a string where a number belongs.
     Serialization { message: String },
+    /// The material that made the blob is revoked. `DisabledException`.
+    MaterialRevoked { key: String, material: MaterialId },
+    /// Files of known volumes need the key, or the material. `KMSInvalidStateException`.
+    StillNeeded { key: String, need: Need },
     /// Not tags that may be set.
     Tag { message: String },
     /// No such operation.
@@ -100,7 +104,7 @@ impl KmsError {
     pub fn trouble(&self) -> KeyTrouble {
         match self {
             Self::AccessDenied { .. } | Self::NotAuthorized => KeyTrouble::Denied,
-            Self::Disabled { .. } => KeyTrouble::Disabled,
+            Self::Disabled { .. } | Self::MaterialRevoked { .. } => KeyTrouble::Disabled,
             Self::InvalidState { state, .. } => match state {
                 KeyState::PendingDeletion | KeyState::PendingReplicaDeletion => KeyTrouble::Revoked,
                 KeyState::Disabled => KeyTrouble::Disabled,
@@ -134,6 +138,7 @@ impl KmsError {
             | Self::MalformedPolicyDocument { .. }
             | Self::NotPendingDeletion { .. }
             | Self::Serialization { .. }
+            | Self::StillNeeded { .. }
             | Self::Tag { .. }
             | Self::UnknownOperation { .. }
             | Self::UnsupportedOperation { .. }
@@ -148,7 +153,7 @@ impl KmsError {
             Self::AlreadyExists { .. } => "AlreadyExistsException",
             Self::Conflict { .. } => "ConflictException",
             Self::DependencyTimeout { .. } => "DependencyTimeoutException",
-            Self::Disabled { .. } => "DisabledException",
+            Self::Disabled { .. } | Self::MaterialRevoked { .. } => "DisabledException",
             Self::DryRunOperation => "DryRunOperationException",
             Self::IncorrectKey { .. } => "IncorrectKeyException",
             Self::InvalidAliasName { .. } => "InvalidAliasNameException",
@@ -167,7 +172,8 @@ impl KmsError {
             Self::KeyUnavailable { .. } => "KeyUnavailableException",
             Self::InvalidMaterialState { .. }
             | Self::InvalidState { .. }
-            | Self::NotPendingDeletion { .. } => "KMSInvalidStateException",
+            | Self::NotPendingDeletion { .. }
+            | Self::StillNeeded { .. } => "KMSInvalidStateException",
             Self::LimitExceeded { .. } => "LimitExceededException",
             Self::MalformedPolicyDocument { .. } => "MalformedPolicyDocumentException",
             Self::NotAuthorized => "NotAuthorizedException",
@@ -216,6 +222,18 @@ impl fmt::Display for KmsError {
             | Self::InvalidMac
             | Self::InvalidSignature
             | Self::NotAuthorized => Ok(()),
+            Self::MaterialRevoked { key, material } => {
+                write!(f, "key material {material} of {key} is revoked.")
+            }
+            Self::StillNeeded { key, need } => {
+                let Need { files, volumes } = need;
+                write!(
+                    f,
+                    "{key} is still needed by {files} files of {volumes} known volumes, as far as \
+                     they are counted. Rewrap them under another key, or set the tag {LOSS_TAG}, its \
+                     value the reason, to lose their content."
+                )
+            }
             Self::NotPendingDeletion { key } => write!(f, "{key} is not pending deletion."),
             Self::UnknownOperation { name } => write!(f, "unknown operation {name}"),
             Self::InvalidState { key, state } => write!(f, "{key} is {}.", state_words(*state)),

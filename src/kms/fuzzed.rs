@@ -74,7 +74,7 @@ pub fn slot(bytes: &[u8], unlock: &Unlock) {
             .get(2..14)
             .is_some_and(|cost| cost.chunks(4).any(|n| n[1..] != [0; 3] || n[0] > 64));
         if !is_dear {
-            let _root = open_slots([slot].into_iter(), unlock);
+            let _root = open_slots([("1", slot)].into_iter(), unlock);
         }
     }
 }

@@ -17,7 +17,8 @@ use crate::kms::spec::{KeySpec, Origin, aws_enum};
 use crate::kms::state::Op;
 use crate::kms::store::{HeldMaterial as _, SoftMaterial, generate_pair, unwrap_material};
 use crate::kms::{
-    EncryptionContext, KeyArn, KeyId, KeyRef, KeyState, Kms, KmsError, MaterialId, Timestamp,
+    EncryptionContext, KeyArn, KeyId, KeyRef, KeyState, Kms, KmsError, LOSS_TAG, MaterialId,
+    Timestamp,
 };
 use crate::secret::SecretBytes;
 
@@ -238,8 +239,10 @@ impl Kms {
         let params = as_map(json!({"keyId": key.as_str(), "keyMaterialId": named}));
         let (arn, material) = self.change(Op::DeleteImportedKeyMaterial, params, |draft| {
             Check::default().key("keyId", key.as_str()).finish()?;
-            let key = draft.admit(key)?;
-            check_external(key)?;
+            let id = draft.admit(key)?.id.clone();
+            check_external(draft.admit_id(&id)?)?;
+            draft.check_unneeded(&id, material)?;
+            let key = draft.admit_id(&id)?;
             let is_known = |id: MaterialId| key.imports.iter().any(|known| known.material == id);
             if let Some(id) = material.filter(|id| !is_known(*id)) {
                 let message = format!("Key material '{id}' does not exist in {}", key.arn);
@@ -249,6 +252,8 @@ impl Kms {
             if let Some(id) = material {
                 drop_material(key, id);
             }
+            // It was for this one deletion.
+            key.tags.remove(LOSS_TAG);
             Ok((key.arn.clone(), material))
         })?;
         self.share(&arn.key_id())?;
@@ -304,7 +309,8 @@ fn take_in(
     }
     let mut here: Vec<_> = key.all_materials().cloned().collect();
     if key.find_material(&id).is_none() {
-        here.push(Arc::new(Material { id, since: now, rotation: None, held: Arc::new(held) }));
+        let held = Arc::new(held);
+        here.push(Arc::new(Material { id, since: now, rotation: None, revoked: None, held }));
     }
     key.place_imported(&here);
     Ok(id)

@@ -110,6 +110,8 @@ pub struct Material {
     pub since: Timestamp,
     /// What made it; `None` for the first.
     pub rotation: Option<RotationType>,
+    /// Since when it is refused; `None` while it is not revoked.
+    pub revoked: Option<Timestamp>,
     /// The material in its store.
     pub held: Arc<dyn HeldMaterial>,
 }
@@ -151,6 +153,13 @@ impl KmsKey {
     pub(crate) fn lacks_material(&self) -> bool {
         let is_missing = |i: &Imported| !i.is_pending && self.find_material(&i.material).is_none();
         self.materials.is_empty() || self.imports.iter().any(is_missing)
+    }
+
+    /// Revokes a material, or takes that back. What other rings share stays as it is.
+    pub(crate) fn set_revoked(&mut self, id: &MaterialId, revoked: Option<Timestamp>) {
+        if let Some(material) = self.materials.iter_mut().find(|material| material.id == *id) {
+            *material = Arc::new(Material { revoked, ..Material::clone(material) });
+        }
     }
 
     /// Makes a material the current one.

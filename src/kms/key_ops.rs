@@ -277,7 +277,13 @@ impl Draft<'_> {
             multi_region: None,
         };
         if let Some(held) = held {
-            key.push_material(Material { id: held.id(&id), since: self.now, rotation: None, held });
+            key.push_material(Material {
+                id: held.id(&id),
+                since: self.now,
+                rotation: None,
+                revoked: None,
+                held,
+            });
         }
         self.insert_key(key)
     }
@@ -301,7 +307,7 @@ impl Draft<'_> {
     ) -> Result<Material, KmsError> {
         let (spec, usage) = (KeySpec::SymmetricDefault, KeyUsage::EncryptDecrypt);
         let held = generate(spec, usage, &*self.kms.options.random)?;
-        Ok(Material { id: held.id(key), since: self.now, rotation, held })
+        Ok(Material { id: held.id(key), since: self.now, rotation, revoked: None, held })
     }
 }
 

@@ -16,24 +16,29 @@ mod crypto_ops;
 mod data_key_pair;
 mod db;
 mod deletion;
+mod drill;
 mod error;
 mod filesystem;
 #[cfg(feature = "testing")]
 pub mod fuzzed;
+mod high_water;
 mod import;
 mod key;
 mod key_ops;
 mod key_service;
+mod known_volumes;
 mod mac;
 mod open;
 mod origin;
 mod page;
 mod principal;
 mod public_key;
+mod recovery_kit;
 mod regions;
 #[cfg(feature = "testing")]
 mod rehearsal;
 mod replica;
+mod revocation;
 mod ring;
 mod root;
 mod rotation;
@@ -45,6 +50,7 @@ mod shared_secret;
 mod sides;
 mod sign;
 mod slot;
+mod slots;
 mod spec;
 mod state;
 mod store;
@@ -68,6 +74,7 @@ pub use crypto_ops::{
 };
 pub use data_key_pair::{DATA_KEY_PAIR_SPECS, GenerateDataKeyPair, GeneratedDataKeyPair};
 pub use deletion::DeletionScheduled;
+pub use drill::Drill;
 pub use error::{KeyTrouble, KmsError};
 pub use import::{
     ExpirationModel, ImportKeyMaterial, ImportParameters, ImportType, WrappingAlgorithm,
@@ -75,21 +82,25 @@ pub use import::{
 pub use key::{KeyMetadata, Material, RelatedKeys, Rotation};
 pub use key_ops::{CreateKey, KeyEntry};
 pub use key_service::{DataKey, GeneratedKey, KeyDescription, KeyService, Wrapped};
+pub use known_volumes::{Extent, KeyUse, KnownVolume, LOSS_TAG, Need, VolumeReport};
 pub use mac::{GenerateMac, GeneratedMac, VerifyMac};
 pub use open::{KmsOptions, OpenError, ReadOnlyAudit};
 pub use origin::{Asking, Client, Process};
 pub use page::{Page, PageRequest};
 pub use principal::{Principal, PrincipalKind, Via};
 pub use public_key::PublicKey;
+pub use recovery_kit::{KitError, RecoveryKit};
 pub use regions::Regions;
 pub use replica::{ReplicateKey, Replicated};
+pub use revocation::MaterialEntry;
 pub use ring::{ChangeKind, KeyChange};
 pub use rotation::{ImportedEntry, KeyRotationStatus, MaterialState, RotationEntry};
 pub use service::Kms;
 pub use service_keys::SERVICE_ALIASES;
 pub use shared_secret::{Decapsulate, DeriveSharedSecret, Encapsulate, Encapsulated, SharedSecret};
 pub use sign::{Sign, Signed, Verify};
-pub use slot::{Argon2Cost, KEY_FILE_LEN_MIN, Unlock};
+pub use slot::{Argon2Cost, KEY_FILE_LEN_MIN, SlotKind, Unlock};
+pub use slots::SlotEntry;
 pub use spec::{
     DataKeySpec, EncryptionAlgorithm, IncludeKeyMaterial, KeyManager, KeySpec, KeyUsage, Origin,
     RotationType,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::codec::hex;
+use crate::kms::KmsError;
 use crate::kms::audit::{AuditHead, AuditLimits, Watch};
 use crate::kms::db::{DbError, RowId, Rows, SqliteDb, Table};
 use crate::kms::root::{RootKey, RootKeys};
@@ -108,7 +109,9 @@ pub enum OpenError {
         /// Its length.
         len: usize,
     },
-    /// No slot opens with this passphrase or key file.
+    /// The service refused.
+    Refused(KmsError),
+    /// No slot opens with this passphrase, key file or recovery kit.
     WrongUnlock,
 }
 
@@ -124,6 +127,7 @@ impl fmt::Display for OpenError {
             Self::NoAudit => f.write_str("read-only medium: no place for audit records"),
             Self::Options { what } => f.write_str(what),
             Self::ShortKeyFile { len } => write!(f, "key file has only {len} bytes"),
+            Self::Refused(error) => error.fmt(f),
             Self::WrongUnlock => f.write_str("wrong passphrase or key file"),
         }
     }
@@ -134,6 +138,12 @@ impl std::error::Error for OpenError {}
 impl From<io::Error> for OpenError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
+    }
+}
+
+impl From<KmsError> for OpenError {
+    fn from(error: KmsError) -> Self {
+        Self::Refused(error)
     }
 }
 

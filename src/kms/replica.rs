@@ -308,7 +308,9 @@ impl KmsKey {
     fn agrees_with(&self, primary: &Self) -> bool {
         let mut other = self.clone();
         other.take_over(primary);
-        let ids = |key: &Self| key.all_materials().map(|m| (m.id, m.since)).collect::<Vec<_>>();
+        let ids = |key: &Self| {
+            key.all_materials().map(|m| (m.id, m.since, m.revoked)).collect::<Vec<_>>()
+        };
         self.multi_region == other.multi_region
             && self.rotation == other.rotation
             && self.on_demand_count == other.on_demand_count

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::kms::key::KmsKey;
 use crate::kms::time::Timestamp;
-use crate::kms::{AliasName, KeyArn, KeyId, KeyState, KmsError, MaterialId};
+use crate::kms::{AliasName, KeyArn, KeyId, KeyState, KmsError, KnownVolume, MaterialId};
 
 /// All keys and aliases. A clone shares the keys with its original.
 #[derive(Clone, Debug)]
@@ -18,6 +18,12 @@ pub struct KeyRing {
     pub keys: BTreeMap<KeyId, Arc<KmsKey>>,
     /// The aliases.
     pub aliases: BTreeMap<AliasName, Alias>,
+    /// A time that was believed: the clock does not count below it.
+    pub noted: Timestamp,
+    /// Slots of the root key, by id; sealed.
+    pub slots: BTreeMap<String, Vec<u8>>,
+    /// Volumes that use the keys, by id.
+    pub volumes: BTreeMap<String, Arc<KnownVolume>>,
 }
 
 /// Where an alias points.
@@ -70,6 +76,8 @@ pub enum ChangeKind {
     },
     /// Its policy or its grants changed.
     Access,
+    /// A material was revoked, taken back, or destroyed.
+    Materials,
     /// An alias points to it that did not before.
     AliasMoved {
         /// The alias.
@@ -90,6 +98,9 @@ impl KeyRing {
             account: account.to_owned(),
             keys: BTreeMap::new(),
             aliases: BTreeMap::new(),
+            noted: Timestamp(0),
+            slots: BTreeMap::new(),
+            volumes: BTreeMap::new(),
         }
     }
 
@@ -196,6 +207,15 @@ impl KeyRing {
             }
             if old.policy.text != key.policy.text || old.grants != key.grants {
                 push(ChangeKind::Access);
+            }
+            let refused_from = |key: &KmsKey, other: &KmsKey| {
+                key.materials.iter().any(|material| {
+                    let found = other.find_material(&material.id);
+                    found.is_none_or(|found| found.revoked != material.revoked)
+                })
+            };
+            if refused_from(old, key) {
+                push(ChangeKind::Materials);
             }
             let current = key.current_material().map(|material| material.id);
             if let Some(material) = current

@@ -227,7 +227,8 @@ impl Kms {
         let held = generate(spec, usage, &*self.core.options.random)?;
         let since = self.core.now();
         let rotation = Some(rotation);
-        let material = Arc::new(Material { id: held.id(&key.id), since, rotation, held });
+        let material = Material { id: held.id(&key.id), since, rotation, revoked: None, held };
+        let material = Arc::new(material);
         self.stage(&key.id, &material)?;
         Ok(Staged::Everywhere(material))
     }

@@ -11,6 +11,7 @@ use crate::crypto::short::{open_short, seal_short};
 use crate::kms::access::{Grant, GrantConstraints, GrantOperation, KeyPolicy};
 use crate::kms::db::{RowChange, RowId, Rows, Table};
 use crate::kms::key::{Deletion, Imported, KmsKey, Material, MultiRegion, Rotation};
+use crate::kms::known_volumes::{decode_volume, encode_volume, volume_of_row, volume_row_id};
 use crate::kms::ring::{Alias, KeyRing};
 use crate::kms::root::RootKeys;
 use crate::kms::spec::{KeyManager, KeySpec, KeyUsage, Origin, RotationType};
@@ -25,6 +26,8 @@ const VERSION: u8 = 1;
 const VERSION_WITH_GRANTS: u8 = 2;
 /// First byte of the row of a key with imported or pending material, or of a multi-Region key.
 const VERSION_WITH_MORE: u8 = 3;
+/// First byte of the row of a material that is revoked.
+const VERSION_REVOKED: u8 = 2;
 /// Bytes of a row body that is read at all.
 const ROW_LEN_MAX: usize = 1 << 20;
 
@@ -118,6 +121,13 @@ struct MaterialRow {
     rotation: Option<String>,
 }
 
+/// The same of a material that is revoked.
+#[derive(Encode, Decode)]
+struct RevokedMaterialRow {
+    material: MaterialRow,
+    revoked: u64,
+}
+
 /// Content of an alias' row.
 #[derive(Encode, Decode)]
 struct AliasRow {
@@ -168,6 +178,25 @@ pub(crate) fn difference(
     for name in old.aliases.keys().filter(|name| !new.aliases.contains_key(*name)) {
         change.delete(alias_row_id(name));
     }
+    if new.noted != old.noted {
+        change.put(RowId::new(Table::Meta, META_CLOCK), new.noted.0.to_le_bytes().to_vec());
+    }
+    for (id, slot) in new.slots.iter().filter(|(id, slot)| old.slots.get(*id) != Some(*slot)) {
+        change.put(RowId::new(Table::Slots, id), slot.clone());
+    }
+    for id in old.slots.keys().filter(|id| !new.slots.contains_key(*id)) {
+        change.delete(RowId::new(Table::Slots, id));
+    }
+    for (id, volume) in &new.volumes {
+        if old.volumes.get(id) != Some(volume) {
+            let row = volume_row_id(id);
+            let body = encode_volume(&row, volume, &keys.rows, random);
+            change.put(row, body);
+        }
+    }
+    for id in old.volumes.keys().filter(|id| !new.volumes.contains_key(*id)) {
+        change.delete(volume_row_id(id));
+    }
     change
 }
 
@@ -185,7 +214,20 @@ pub(crate) fn decode_ring(
     let mut ring = KeyRing::new(&text(META_REGION)?, &text(META_ACCOUNT)?);
     for (row, body) in rows {
         match row.table {
-            Table::Slots | Table::Meta | Table::Materials => {}
+            Table::Meta if row.id == META_CLOCK => {
+                let time = body.as_slice().try_into().map_err(|_| bad(row))?;
+                ring.noted = Timestamp(u64::from_le_bytes(time));
+            }
+            Table::Meta => {
+                if let Some(id) = volume_of_row(row) {
+                    let volume = decode_volume(row, body, &keys.rows)?;
+                    ring.volumes.insert(id.to_owned(), Arc::new(volume));
+                }
+            }
+            Table::Slots => {
+                ring.slots.insert(row.id.clone(), body.clone());
+            }
+            Table::Materials => {}
             Table::Keys => {
                 let id = KeyId::parse(&row.id).ok_or_else(|| bad(row))?;
                 let unchanged = known
@@ -219,6 +261,9 @@ pub(crate) const META_ACCOUNT: &str = "account";
 pub(crate) const META_DATABASE: &str = "database";
 /// Name of the meta row with the head of the audit chain.
 pub(crate) const META_AUDIT: &str = "audit";
+
+/// Name of the meta row with a time that was believed.
+pub(crate) const META_CLOCK: &str = "clock";
 
 /// The authentication code over all rows and the revision.
 pub(crate) fn ring_mac(rows: &Rows, revision: u64, keys: &RootKeys) -> [u8; 32] {
@@ -426,21 +471,27 @@ fn decode_key(
     })
 }
 
-/// `version 1 | length of the description 2 | description | sealed material`. The description is
-/// bound to the sealed material.
+/// `version | length of the description 2 | description | sealed material`. The description is bound
+/// to the sealed material. Version 2 is a material that is revoked.
 fn encode_material(
     row: &RowId,
     material: &Material,
     keys: &RootKeys,
     random: &dyn Random,
 ) -> Vec<u8> {
-    let description = to_bytes(&MaterialRow {
+    let plain = MaterialRow {
         since: material.since.0,
         rotation: material.rotation.map(|rotation| rotation.as_str().to_owned()),
-    });
+    };
+    let (version, description) = match material.revoked {
+        None => (VERSION, to_bytes(&plain)),
+        Some(time) => {
+            (VERSION_REVOKED, to_bytes(&RevokedMaterialRow { material: plain, revoked: time.0 }))
+        }
+    };
     let aad = row.additional_data(&description);
     let sealed = material.held.to_row(&keys.rows, &aad, random).unwrap_or_default();
-    let mut body = vec![VERSION];
+    let mut body = vec![version];
     body.extend_from_slice(&u16::try_from(description.len()).unwrap_or(u16::MAX).to_le_bytes());
     body.extend_from_slice(&description);
     body.extend_from_slice(&sealed);
@@ -456,17 +507,24 @@ fn decode_material(
 ) -> Result<Material, BadRow> {
     let mut reader = Reader::new(body);
     let wrong = || bad(row);
-    if reader.u8() != Ok(VERSION) {
-        return Err(wrong());
-    }
+    let version = reader.u8().map_err(|_| wrong())?;
     let len = usize::from(reader.u16().map_err(|_| wrong())?);
     let description = reader.bytes(len).map_err(|_| wrong())?;
     let aad = row.additional_data(description);
     let held = SoftMaterial::from_row(spec, usage, &keys.rows, &aad, reader.rest());
     let held = held.ok_or_else(wrong)?;
-    let description: MaterialRow = from_bytes(description).ok_or_else(wrong)?;
+    let (description, revoked) = match version {
+        VERSION => (from_bytes(description).ok_or_else(wrong)?, None),
+        VERSION_REVOKED => {
+            let row: RevokedMaterialRow = from_bytes(description).ok_or_else(wrong)?;
+            (row.material, Some(Timestamp(row.revoked)))
+        }
+        _ => return Err(wrong()),
+    };
+    let description: MaterialRow = description;
     let rotation = decode_rotation(description.rotation).ok_or_else(wrong)?;
-    Ok(Material { id, since: Timestamp(description.since), rotation, held: Arc::new(held) })
+    let since = Timestamp(description.since);
+    Ok(Material { id, since, rotation, revoked, held: Arc::new(held) })
 }
 
 fn encode_alias(alias: &Alias) -> Vec<u8> {
@@ -489,17 +547,17 @@ fn decode_alias(row: &RowId, body: &[u8]) -> Result<Alias, BadRow> {
     })
 }
 
-fn to_bytes(value: &impl Encode) -> Vec<u8> {
+pub(crate) fn to_bytes(value: &impl Encode) -> Vec<u8> {
     // Writing to memory fails only for types that none of the rows has.
     bincode::encode_to_vec(value, bincode::config::standard()).unwrap_or_default()
 }
 
-fn from_bytes<T: Decode<()>>(bytes: &[u8]) -> Option<T> {
+pub(crate) fn from_bytes<T: Decode<()>>(bytes: &[u8]) -> Option<T> {
     let config = bincode::config::standard().with_limit::<ROW_LEN_MAX>();
     let (value, used) = bincode::decode_from_slice(bytes, config).ok()?;
     (used == bytes.len()).then_some(value)
 }
 
-fn bad(row: &RowId) -> BadRow {
+pub(crate) fn bad(row: &RowId) -> BadRow {
     BadRow(format!("row {} of {}", row.id, row.table.name()))
 }

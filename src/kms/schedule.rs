@@ -19,17 +19,22 @@ pub(crate) enum Due {
     Note(KeyId),
 }
 
-/// What is due at a time. Rotation rests while a key is disabled, and is due at once when it is
-/// enabled again.
-pub(crate) fn due(ring: &KeyRing, now: Timestamp, confirm: Duration) -> Vec<Due> {
+/// What is due at a time, of which `settled` is believed. Rotation rests while a key is disabled, and
+/// is due at once when it is enabled again.
+pub(crate) fn due(
+    ring: &KeyRing,
+    now: Timestamp,
+    settled: Timestamp,
+    confirm: Duration,
+) -> Vec<Due> {
     let mut due = Vec::new();
     for (id, key) in &ring.keys {
-        let rotates = key.rotation.is_some_and(|rotation| rotation.next <= now);
+        let rotates = key.rotation.is_some_and(|rotation| rotation.next <= settled);
         let rotates = rotates && !key.is_replica();
         if rotates && key.state == KeyState::Enabled && key.can_rotate() {
             due.push(Due::Rotate(id.clone()));
         }
-        if key.expired(now).next().is_some() {
+        if key.expired(settled).next().is_some() {
             due.push(Due::Expire(id.clone()));
         }
         let Some(deletion) = key.deletion.filter(|_| key.state == KeyState::PendingDeletion) else {
@@ -68,9 +73,10 @@ impl Kms {
             return Ok(());
         }
         self.refresh()?;
-        let confirm = self.core.options.deletion_confirm;
-        let mut outcome = Ok(());
-        for due in due(&self.core.ring(), self.core.now(), confirm) {
+        let mut outcome = self.look_at_clock();
+        let core = &*self.core;
+        let confirm = core.options.deletion_confirm;
+        for due in due(&core.ring(), core.now(), core.high_water.mark(), confirm) {
             let done = match &due {
                 Due::Rotate(id) => self.rotate_if_due(id),
                 Due::Delete(id) => self.delete_if_due(id),

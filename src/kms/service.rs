@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::kms::audit::{AuditConfig, AuditHead, AuditLog, Params, Record, UseParams, VerifyKey};
 use crate::kms::db::{DbError, KeyDb, RowId, Rows, Snapshot, SqliteDb, Table};
+use crate::kms::high_water::HighWater;
 use crate::kms::open::{AUDIT_NAME, DATABASE_NAME, create_database, is_read_only};
 use crate::kms::regions::WeakRegions;
 use crate::kms::ring::{KeyChange, KeyRing};
@@ -42,6 +43,7 @@ pub(crate) struct Core {
     pub(crate) options: KmsOptions,
     /// The medium cannot be written: nothing can be changed.
     pub(crate) is_read_only: bool,
+    pub(crate) high_water: HighWater,
     keys: RootKeys,
     /// Where the database lies.
     dir: PathBuf,
@@ -108,7 +110,8 @@ impl Kms {
     pub fn open(dir: &Path, unlock: &Unlock, options: KmsOptions) -> Result<Self, OpenError> {
         Self::open_with(dir, options, |rows| {
             let slots = rows.iter().filter(|(row, _)| row.table == Table::Slots);
-            open_slots(slots.map(|(_, body)| body.as_slice()), unlock)
+            let slots = slots.map(|(row, body)| (row.id.as_str(), body.as_slice()));
+            open_slots(slots, unlock).map(|(_, root)| root)
         })
     }
 
@@ -156,9 +159,12 @@ impl Kms {
         let Snapshot { revision, rows, .. } = snapshot;
         let store = Store { db: Box::new(db), rows, revision, is_unsure: false };
         let root = Arc::new(Principal::root(&account));
+        let high_water = HighWater::default();
+        high_water.raise(ring.noted);
         let core = Core {
             options,
             is_read_only,
+            high_water,
             keys,
             dir: dir.to_owned(),
             regions: OnceLock::new(),
@@ -478,6 +484,11 @@ impl Core {
 
     /// The time now.
     pub(crate) fn now(&self) -> Timestamp {
+        self.high_water.now(self.clock())
+    }
+
+    /// What the clock shows, believed or not.
+    pub(crate) fn clock(&self) -> Timestamp {
         Timestamp::from_system(self.options.clock.now())
     }
 
@@ -507,6 +518,7 @@ impl Core {
         store.rows = snapshot.rows;
         store.revision = snapshot.revision;
         store.is_unsure = false;
+        self.high_water.raise(ring.noted);
         Ok(self.swap(ring))
     }
 
@@ -525,7 +537,7 @@ impl Core {
 }
 
 /// Checks the code over all rows, and reads them.
-fn verify_ring(
+pub(crate) fn verify_ring(
     snapshot: &Snapshot,
     keys: &RootKeys,
     known: Option<(&Rows, &KeyRing)>,

@@ -234,6 +234,10 @@ pub(crate) fn open(
 ) -> Result<SecretBytes, KmsError> {
     let material = source.key.find_material(&source.head.material);
     let material = material.ok_or(KmsError::InvalidCiphertext)?;
+    if material.revoked.is_some() {
+        let (key, material) = (source.key.arn.to_string(), material.id);
+        return Err(KmsError::MaterialRevoked { key, material });
+    }
     material.held.open(&additional_data(source.blob, context), source.sealed)
 }
 

@@ -7,8 +7,8 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use crate::codec::Reader;
 use crate::crypto::kdf::{derive, sha256};
 use crate::crypto::short::{open_short, seal_short};
-use crate::kms::OpenError;
 use crate::kms::root::RootKey;
+use crate::kms::{OpenError, RecoveryKit};
 use crate::random::{Random, random_array};
 use crate::secret::{Secret, SecretBytes};
 
@@ -19,6 +19,46 @@ pub enum Unlock {
     Passphrase(SecretBytes),
     /// Content of a key file, at least [`KEY_FILE_LEN_MIN`] bytes.
     KeyFile(SecretBytes),
+    /// A recovery kit.
+    RecoveryKit(RecoveryKit),
+}
+
+/// What a slot is opened by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotKind {
+    /// A passphrase.
+    Passphrase,
+    /// A key file.
+    KeyFile,
+    /// A recovery kit.
+    RecoveryKit,
+}
+
+impl SlotKind {
+    const ALL: [Self; 3] = [Self::Passphrase, Self::KeyFile, Self::RecoveryKit];
+
+    /// As people read it, and reports have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Passphrase => "passphrase",
+            Self::KeyFile => "key-file",
+            Self::RecoveryKit => "recovery-kit",
+        }
+    }
+
+    fn number(self) -> u8 {
+        match self {
+            Self::Passphrase => 1,
+            Self::KeyFile => 2,
+            Self::RecoveryKit => 3,
+        }
+    }
+
+    /// The kind of a slot's row; `None` if it is none that is known.
+    pub(crate) fn of_row(slot: &[u8]) -> Option<Self> {
+        let number = slot.get(1)?;
+        Self::ALL.into_iter().find(|kind| kind.number() == *number)
+    }
 }
 
 /// Shortest key file, in bytes: as many as the key that it protects.
@@ -50,20 +90,21 @@ impl Argon2Cost {
 }
 
 const VERSION: u8 = 1;
-const KIND_PASSPHRASE: u8 = 1;
-const KIND_KEY_FILE: u8 = 2;
 const SALT_LEN: usize = 32;
 /// `version 1 | kind 1 | memory 4 | passes 4 | lanes 4 | salt 32`.
 const HEAD_LEN: usize = 1 + 1 + 12 + SALT_LEN;
 const CHECKSUM_LEN: usize = 8;
 const SLOT_LABEL: &[u8] = b"kmsfs v1 kms slot";
+const KIT_LABEL: &[u8] = b"kmsfs v1 kms slot recovery kit";
 const KEY_FILE_LABEL: &[u8] = b"kmsfs v1 kms slot key file";
 
 impl Unlock {
-    fn kind(&self) -> u8 {
+    /// The kind of slot that it opens.
+    pub fn kind(&self) -> SlotKind {
         match self {
-            Self::Passphrase(_) => KIND_PASSPHRASE,
-            Self::KeyFile(_) => KIND_KEY_FILE,
+            Self::Passphrase(_) => SlotKind::Passphrase,
+            Self::KeyFile(_) => SlotKind::KeyFile,
+            Self::RecoveryKit(_) => SlotKind::RecoveryKit,
         }
     }
 
@@ -74,13 +115,14 @@ impl Unlock {
             Self::KeyFile(bytes) if bytes.len() < KEY_FILE_LEN_MIN => {
                 Err(OpenError::ShortKeyFile { len: bytes.len() })
             }
-            Self::Passphrase(_) | Self::KeyFile(_) => Ok(()),
+            Self::Passphrase(_) | Self::KeyFile(_) | Self::RecoveryKit(_) => Ok(()),
         }
     }
 
     fn slot_key(&self, cost: Argon2Cost, salt: &[u8]) -> Result<Secret<32>, OpenError> {
         match self {
             Self::KeyFile(bytes) => Ok(derive(bytes.expose(), salt, KEY_FILE_LABEL)),
+            Self::RecoveryKit(kit) => Ok(derive(kit.expose(), salt, KIT_LABEL)),
             Self::Passphrase(text) => {
                 let params =
                     Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(32)).map_err(bad)?;
@@ -115,9 +157,11 @@ pub(crate) fn seal_slot(
     let salt: [u8; SALT_LEN] = random_array(random);
     let cost = match unlock {
         Unlock::Passphrase(_) => cost,
-        Unlock::KeyFile(_) => Argon2Cost { memory_kib: 0, passes: 0, lanes: 0 },
+        Unlock::KeyFile(_) | Unlock::RecoveryKit(_) => {
+            Argon2Cost { memory_kib: 0, passes: 0, lanes: 0 }
+        }
     };
-    let mut slot = vec![VERSION, unlock.kind()];
+    let mut slot = vec![VERSION, unlock.kind().number()];
     for number in [cost.memory_kib, cost.passes, cost.lanes] {
         slot.extend_from_slice(&number.to_le_bytes());
     }
@@ -131,19 +175,19 @@ pub(crate) fn seal_slot(
     Ok(slot)
 }
 
-/// Opens the root key with the first slot that fits.
+/// Opens the root key with the first slot that fits; tells which.
 ///
 /// # Errors
 /// [`OpenError::Corrupt`] if a slot is damaged, [`OpenError::WrongUnlock`] if none fits.
 pub(crate) fn open_slots<'a>(
-    slots: impl Iterator<Item = &'a [u8]>,
+    slots: impl Iterator<Item = (&'a str, &'a [u8])>,
     unlock: &Unlock,
-) -> Result<RootKey, OpenError> {
+) -> Result<(String, RootKey), OpenError> {
     unlock.check()?;
     let mut damaged = None;
-    for slot in slots {
+    for (name, slot) in slots {
         match open_slot(slot, unlock) {
-            Ok(root) => return Ok(root),
+            Ok(root) => return Ok((name.to_owned(), root)),
             Err(OpenError::WrongUnlock) => {}
             Err(error) => damaged = Some(error),
         }
@@ -163,7 +207,7 @@ fn open_slot(slot: &[u8], unlock: &Unlock) -> Result<RootKey, OpenError> {
     if reader.u8().map_err(cut)? != VERSION {
         return Err(corrupt("version of a slot"));
     }
-    if reader.u8().map_err(cut)? != unlock.kind() {
+    if reader.u8().map_err(cut)? != unlock.kind().number() {
         return Err(OpenError::WrongUnlock);
     }
     let cost = Argon2Cost {
@@ -196,6 +240,10 @@ mod tests {
         Unlock::KeyFile(SecretBytes::new(vec![byte; len]))
     }
 
+    fn kit(byte: u8) -> Unlock {
+        Unlock::RecoveryKit(RecoveryKit::from_bytes(&[byte; 32]))
+    }
+
     fn sealed(unlock: &Unlock) -> (RootKey, Vec<u8>) {
         let random = SeededRandom::new(1);
         let root = RootKey(Secret::random(&random));
@@ -205,13 +253,17 @@ mod tests {
 
     #[test]
     fn only_what_sealed_a_slot_opens_it() {
-        for (right, wrong) in
-            [(passphrase("open"), passphrase("opem")), (key_file(1, 32), key_file(2, 32))]
-        {
+        for (right, wrong) in [
+            (passphrase("open"), passphrase("opem")),
+            (key_file(1, 32), key_file(2, 32)),
+            (kit(1), kit(2)),
+            // The same 32 bytes as another kind.
+            (key_file(1, 32), kit(1)),
+        ] {
             let (root, slot) = sealed(&right);
-            let again = open_slots([slot.as_slice()].into_iter(), &right).unwrap();
-            assert!(again.0.ct_eq(&root.0));
-            let refused = open_slots([slot.as_slice()].into_iter(), &wrong);
+            let again = open_slots([("1", slot.as_slice())].into_iter(), &right).unwrap();
+            assert!(again.1.0.ct_eq(&root.0));
+            let refused = open_slots([("1", slot.as_slice())].into_iter(), &wrong);
             assert!(matches!(refused, Err(OpenError::WrongUnlock)));
         }
     }
@@ -223,10 +275,10 @@ mod tests {
         for at in 0..slot.len() {
             let mut changed = slot.clone();
             changed[at] ^= 1;
-            let refused = open_slots([changed.as_slice()].into_iter(), &unlock);
+            let refused = open_slots([("1", changed.as_slice())].into_iter(), &unlock);
             assert!(matches!(refused, Err(OpenError::Corrupt { .. })), "byte {at}");
         }
-        let cut = open_slots([&slot[..20]].into_iter(), &unlock);
+        let cut = open_slots([("1", &slot[..20])].into_iter(), &unlock);
         assert!(matches!(cut, Err(OpenError::Corrupt { .. })));
     }
 

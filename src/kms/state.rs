@@ -92,6 +92,8 @@ pub const COLUMNS: [KeyState; 8] = [
 operations! {
     /// Keeps a key that was to be deleted.
     CancelKeyDeletion Change [N N N ok ok N N N],
+    /// Adds, replaces or removes a slot of the root key: no operation of AWS.
+    ChangeSlots Change [ok ok ok ok ok ok ok ok],
     /// Connects a custom key store.
     ConnectCustomKeyStore Change [ok ok ok ok ok ok ok ok],
     /// Makes an alias.
@@ -126,6 +128,8 @@ operations! {
     DisableKey Change [ok ok S S S ok S S],
     /// Stops automatic rotation.
     DisableKeyRotation Change [ok D X S S X S S],
+    /// Destroys a revoked material: no operation of AWS.
+    DestroyMaterial Change [ok ok ok S S X S S],
     /// Disconnects a custom key store.
     DisconnectCustomKeyStore Change [ok ok ok ok ok ok ok ok],
     /// Makes a key usable.
@@ -136,6 +140,8 @@ operations! {
     Encapsulate Use [ok D S S S S S ok],
     /// Seals up to 4 KiB.
     Encrypt Use [ok D S S S S S ok],
+    /// Forgets a volume that used keys: no operation of AWS.
+    ForgetVolume Change [ok ok ok ok ok ok ok ok],
     /// Makes a data key.
     GenerateDataKey Use [ok D S S S S S ok],
     /// Makes a data key pair.
@@ -174,16 +180,24 @@ operations! {
     ListResourceTags Read [ok ok ok ok ok ok ok ok],
     /// Lists grants that the caller may give up.
     ListRetirableGrants Read [ok ok ok ok ok ok ok ok],
+    /// Notes how late it is: the service's own act.
+    NoteTime Change [ok ok ok ok ok ok ok ok],
     /// Replaces a key policy.
     PutKeyPolicy Change [ok ok ok ok ok ok ok ok],
     /// Opens under one key and seals under another.
     ReEncrypt Use [ok D S S S S S ok],
     /// Makes a replica.
     ReplicateKey Change [ok D S S S S S S],
+    /// Notes a volume's use of keys: the filesystem's own act.
+    ReportUsage Change [ok ok ok ok ok ok ok ok],
+    /// Takes back that a material is revoked: no operation of AWS.
+    RestoreMaterial Change [ok ok ok S S X S S],
     /// Gives up a grant.
     RetireGrant Change [ok ok ok ok ok ok ok ok],
     /// Takes a grant back.
     RevokeGrant Change [ok ok ok ok ok ok ok ok],
+    /// Refuses a material from now on: no operation of AWS.
+    RevokeMaterial Change [ok ok ok S S X S S],
     /// Rotates what is due: the service's own act.
     RotateKey Change [ok D X S S X S S],
     /// Rotates now.
@@ -222,8 +236,23 @@ impl Op {
     pub fn is_own_act(self) -> bool {
         matches!(
             self,
-            Self::DeleteKey | Self::DeletionDue | Self::RotateKey | Self::SynchronizeMultiRegionKey
+            Self::DeleteKey
+                | Self::DeletionDue
+                | Self::NoteTime
+                | Self::ReportUsage
+                | Self::RotateKey
+                | Self::SynchronizeMultiRegionKey
         )
+    }
+
+    /// Whether AWS does not know it: for the owner of the key database, and no operation of the API.
+    pub fn is_of_owner(self) -> bool {
+        self.is_of_materials() || matches!(self, Self::ChangeSlots | Self::ForgetVolume)
+    }
+
+    /// Whether it is about one material of a key.
+    pub fn is_of_materials(self) -> bool {
+        matches!(self, Self::DestroyMaterial | Self::RestoreMaterial | Self::RevokeMaterial)
     }
 
     /// What a state answers.

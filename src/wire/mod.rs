@@ -29,7 +29,7 @@ pub fn call(
     input: &Value,
 ) -> Result<Value, KmsError> {
     // The service's own acts are no operations of the API.
-    let Some(op) = Op::parse(operation).filter(|op| !op.is_own_act()) else {
+    let Some(op) = Op::parse(operation).filter(|op| !op.is_own_act() && !op.is_of_owner()) else {
         return Err(KmsError::UnknownOperation { name: operation.to_owned() });
     };
     let kms = kms.caller(principal.clone());
@@ -124,14 +124,21 @@ fn dispatch(kms: &Kms, op: Op, input: &Value) -> Answer {
         Op::GetKeyRotationStatus => rotation::get_key_rotation_status(kms, input),
         Op::RotateKeyOnDemand => rotation::rotate_key_on_demand(kms, input),
         Op::ListKeyRotations => rotation::list_key_rotations(kms, input),
-        Op::ConnectCustomKeyStore
+        Op::ChangeSlots
+        | Op::ConnectCustomKeyStore
         | Op::CreateCustomKeyStore
         | Op::DeleteCustomKeyStore
         | Op::DeleteKey
         | Op::DeletionDue
         | Op::DescribeCustomKeyStores
+        | Op::DestroyMaterial
         | Op::DisconnectCustomKeyStore
+        | Op::ForgetVolume
         | Op::GetKeyLastUsage
+        | Op::NoteTime
+        | Op::ReportUsage
+        | Op::RestoreMaterial
+        | Op::RevokeMaterial
         | Op::RotateKey
         | Op::SynchronizeMultiRegionKey
         | Op::UpdateCustomKeyStore => {

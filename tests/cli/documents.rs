@@ -66,17 +66,24 @@ fn every_report_has_its_fields_in_a_table() {
     }
     check::<report::AuditQueryReport>();
     check::<report::AuditVerifyReport>();
+    check::<report::BackupReport>();
     check::<report::FileReport>();
     check::<report::FsckReport>();
     check::<report::InitReport>();
+    check::<report::KeysReport>();
     check::<report::LsReport>();
+    check::<report::MaterialReport>();
     check::<report::MountReport>();
     check::<report::MountsReport>();
     check::<report::PolicyReport>();
+    check::<report::RecoverReport>();
+    check::<report::RestoreReport>();
     check::<report::RewrapReport>();
     check::<report::RewrapStatusReport>();
     check::<report::RotateReport>();
     check::<report::ServeReport>();
+    check::<report::SlotReport>();
+    check::<report::SlotsReport>();
     check::<report::StatusReport>();
     check::<report::UmountReport>();
     check::<report::UsageReport>();

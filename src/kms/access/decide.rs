@@ -26,11 +26,11 @@ pub(crate) struct Granting<'a> {
 /// [`KmsError::AccessDenied`].
 pub(crate) fn authorize(asked: &Asked<'_>, key: &KmsKey) -> Result<(), KmsError> {
     let (caller, arn) = (asked.principal, key.arn.as_str());
-    // A service rotates the keys that it manages: its own business.
-    let is_own_rotation = asked.op == Op::RotateKey
-        && key.manager == KeyManager::Aws
-        && caller.kind() == PrincipalKind::Service;
-    if caller.name() == Principal::KMS || is_own_rotation {
+    // A service rotates the keys that it manages, and sees to their materials: its own business.
+    let is_own = key.manager == KeyManager::Aws
+        && (asked.op == Op::RotateKey && caller.kind() == PrincipalKind::Service
+            || asked.op.is_of_materials() && caller.name() == Principal::FILESYSTEM);
+    if caller.name() == Principal::KMS || is_own {
         return Ok(());
     }
     let call = Call { asked, key: Some(key) };
