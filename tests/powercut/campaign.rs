@@ -339,9 +339,14 @@ fn look_at_all(root: &Path, tally: &mut Tally) {
             // The writers' own names were looked at before.
             let name = entry.file_name();
             let is_new = name == "fresh" || name.to_string_lossy().starts_with("recovered-");
+            let outcome = match () {
+                () if kind.is_symlink() => std::fs::read_link(entry.path()).map(drop),
+                () if kind.is_file() && is_new => std::fs::read(entry.path()).map(drop),
+                () => Ok(()),
+            };
             if kind.is_dir() {
                 waiting.push(entry.path());
-            } else if is_new && let Err(error) = std::fs::read(entry.path()) {
+            } else if let Err(error) = outcome {
                 tally.eio += 1;
                 tally.examples.push(format!("{}: {error}", entry.path().display()));
             }
