@@ -191,7 +191,7 @@ fn damaged_headers_come_back_with_their_content() {
     let report = sandbox.line(&format!("{restore} --overwrite --dry-run --json"));
     assert_eq!(report.code, 26);
     let report: serde_json::Value = serde_json::from_str(&report.stdout).unwrap();
-    assert_eq!(report["other_content"], serde_json::json!([one.clone()]));
+    assert_eq!(report["other_content"], serde_json::json!([one]));
     let path = sandbox.path("lower").join(&one);
     let good = std::fs::read(&path).unwrap();
     let mut damaged = good.clone();
