@@ -21,6 +21,7 @@ VOLUME_KEYS = {
     "xattr names": 64,
     "xattrs": 32,
     "checkpoint": 32,
+    "homes": 32,
 }
 
 

@@ -26,6 +26,6 @@ pub use failure::{Failure, Kind};
 #[cfg(feature = "fuse")]
 pub(crate) use places::make_socket_dir;
 pub use places::socket_dir;
-pub use protocol::{FsckDepth, Progress, Reply, Request, RewrapRequest, Verb};
+pub use protocol::{FsckDepth, Progress, RepairRequest, Reply, Request, RewrapRequest, Verb};
 pub use server::{Server, Started};
 pub use session::{MountSide, OnProgress, Session};

@@ -33,6 +33,8 @@ pub enum Label {
     VolumeXattrs,
     /// Key, from the volume key: authentication code of the volume's state.
     VolumeCheckpoint,
+    /// Key, from the volume key: homes of files and directories.
+    VolumeHomes,
     /// Additional data of a symlink target in the inline form.
     SymlinkInline,
     /// Additional data of a symlink target in the external form.
@@ -43,7 +45,7 @@ pub enum Label {
 
 impl Label {
     /// Every label.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::FileContent,
         Self::FileHeader,
         Self::FileXattrs,
@@ -54,6 +56,7 @@ impl Label {
         Self::VolumeXattrNames,
         Self::VolumeXattrs,
         Self::VolumeCheckpoint,
+        Self::VolumeHomes,
         Self::SymlinkInline,
         Self::SymlinkExternal,
         Self::XattrName,
@@ -72,6 +75,7 @@ impl Label {
             Self::VolumeXattrNames => b"kmsfs v1 volume xattr names",
             Self::VolumeXattrs => b"kmsfs v1 volume xattrs",
             Self::VolumeCheckpoint => b"kmsfs v1 volume checkpoint",
+            Self::VolumeHomes => b"kmsfs v1 volume homes",
             Self::SymlinkInline => b"kmsfs v1 symlink inline",
             Self::SymlinkExternal => b"kmsfs v1 symlink external",
             Self::XattrName => b"kmsfs v1 xattr name",
@@ -139,6 +143,8 @@ pub struct VolumeKeys {
     pub dir_xattrs: Secret<32>,
     /// For the volume's state.
     pub checkpoint: MacKey,
+    /// For the homes of files and directories.
+    pub homes: MacKey,
 }
 
 impl VolumeKeys {
@@ -155,6 +161,7 @@ impl VolumeKeys {
             xattr_names: names(Label::VolumeXattrNames),
             dir_xattrs: derive(volume_key, volume, Label::VolumeXattrs.bytes()),
             checkpoint: mac(Label::VolumeCheckpoint),
+            homes: mac(Label::VolumeHomes),
         }
     }
 }
