@@ -149,9 +149,40 @@ def parse_prelude(prelude, volume_id):
     known_version(version)
     need(suite == 1, f"UnknownSuite {{ found: {suite} }}")
     need(page == PAGE and header == HEADER, "BadGeometry", f"{page}, {header}")
-    need(not any(prelude[56:]), "ReservedNotZero", "prelude")
+    need(not any(prelude[56:64] + prelude[392:]), "ReservedNotZero", "prelude")
     need(volume_id in (None, prelude[24:40]), "OtherVolume", prelude[24:40].hex())
     return prelude[40:56]
+
+
+@dataclass
+class Home:
+    """Section 4.3."""
+
+    kind: int  # 0 none, 1 under one name, 2 released
+    directory: bytes
+    sealed: bytes
+    raw: bytes
+
+    def verify(self, homes_key, file_id, directory, lower):
+        """F-50: the file belongs under the lower name in the directory."""
+        name = lower if self.kind == 1 else b""
+        tag = p.hmac(homes_key, b"file    " + file_id + self.raw[:24] + name)
+        need(self.kind != 0 and p.same(tag, self.raw[296:]), "BadTag", "home")
+        if self.kind == 1:
+            need(self.directory == directory, "BadTag", "home in another directory")
+            need(not self.sealed or lower_name(self.sealed) == lower, "BadTag", "home under another name")
+
+
+def parse_home(raw):
+    exactly(raw, 328)
+    kind, length, reserved, directory = struct.unpack_from("<HHI16s", raw)
+    need(reserved == 0, "ReservedNotZero", "home")
+    need(length <= 272, "BadHome", f"sealed name of {length} bytes")
+    need(not any(raw[24 + length : 296]), "ReservedNotZero", "padding of the home")
+    need(kind in (0, 1, 2) and length <= 271, "BadHome", f"kind {kind}")
+    need(kind == 1 or not any(raw[2:296]), "BadHome", "a file that belongs nowhere has a place")
+    need(kind != 0 or not any(raw), "BadHome", "a tag without a home")
+    return Home(kind, directory, raw[24 : 24 + length], raw)
 
 
 @dataclass
@@ -188,6 +219,7 @@ def parse_slot(slot):
 @dataclass
 class Header:
     file_id: bytes
+    home: Home
     envelope: Envelope  # the current one
     slots: list  # of Envelope, "empty" or "torn"
     raw: bytes
@@ -196,7 +228,8 @@ class Header:
         """F-17. An older slot that is valid was written under the same data key: it must verify too."""
         for at, slot in zip((512, 1024), self.slots, strict=True):
             if isinstance(slot, Envelope):
-                tag = p.hmac(header_key, self.raw[:PRELUDE] + self.raw[at : at + 472])
+                prelude = self.raw[:64] + bytes(328) + self.raw[392:PRELUDE]  # without the home
+                tag = p.hmac(header_key, prelude + self.raw[at : at + 472])
                 which = "current slot" if slot is self.envelope else "older slot"
                 need(p.same(tag, self.raw[at + 480 : at + 512]), "BadTag", which)
 
@@ -204,16 +237,17 @@ class Header:
 def parse_header(raw, volume_id):
     need(len(raw) >= HEADER, "Truncated", str(len(raw)))
     file_id = parse_prelude(raw[:PRELUDE], volume_id)
+    home = parse_home(raw[64:392])
     slots = [parse_slot(raw[512:1024]), parse_slot(raw[1024:1536])]
     valid = [s for s in slots if isinstance(s, Envelope)]
     need(valid, "TornSlots", f"slot A {slots[0]}, slot B {slots[1]}")
-    return Header(file_id, max(valid, key=lambda s: s.sequence), slots, raw)  # max keeps A when equal: F-16
+    return Header(file_id, home, max(valid, key=lambda s: s.sequence), slots, raw)  # max keeps A when equal: F-16
 
 
 # -- section 5: volume.toml ----------------------------------------------------------------------------
 
 FIELDS = {
-    "": {"format", "volume", "suite", "created", "kms", "volume_key", "policies", "authentication"},
+    "": {"format", "volume", "suite", "created", "names", "kms", "volume_key", "policies", "authentication"},
     "kms": {"place", "path"},
     "volume_key": {"key_arn", "material", "wrapped"},
     "policies": {"number", "alias"},
@@ -243,6 +277,7 @@ def parse_config(raw):
     need(isinstance(config.get("suite"), str), "BadText", "suite")
     need(config["suite"] == "XAES-256-GCM", "UnknownSuite { found: 0 }", config["suite"])
     need(isinstance(config.get("created"), str), "BadText", "created")
+    need(config.get("names", "bound") == "bound", "BadText", "names")
     kms, key = config.get("kms", {}), config.get("volume_key", {})
     need(kms.get("place") in ("embedded", "directory"), "BadText", "place")
     need((kms["place"] == "directory") == ("path" in kms), "BadText", "path")
@@ -271,6 +306,11 @@ def is_plain_name(name):
     return 1 <= len(name) <= 255 and b"/" not in name and b"\0" not in name and name not in (b".", b"..")
 
 
+def lower_name(sealed):
+    text = b64url(sealed)
+    return text if len(text) <= 255 else b"L." + b64url(p.sha256(sealed))
+
+
 def open_name(names_key, directory_id, lower, sidecar):
     """The plain name of a lower one. `sidecar` is called with the sidecar's name for a long form."""
     if lower.startswith(b"L."):
@@ -288,15 +328,15 @@ def open_name(names_key, directory_id, lower, sidecar):
 
 
 def parse_marker(raw, markers_key, volume_id):
-    """Section 6.3: (directory id, key policy)."""
+    """Section 6.3: (directory id, key policy, home)."""
     exactly(raw, 96)
     magic, version, reserved, policy = struct.unpack_from("<8sHHI", raw)
     need(magic == b"KMSFSDIR", "BadMagic")
     known_version(version)
     need(p.same(p.hmac(markers_key, raw[:64]), raw[64:]), "BadTag", "marker")
-    need(reserved == 0 and not any(raw[48:64]), "ReservedNotZero", "marker")
+    need(reserved == 0, "ReservedNotZero", "marker")
     need(raw[16:32] == volume_id, "BadTag", f"marker of volume {raw[16:32].hex()}")
-    return raw[32:48], policy
+    return raw[32:48], policy, raw[48:64]
 
 
 def open_symlink(symlinks_key, text, external):
@@ -377,12 +417,21 @@ class Volume:
         except FileNotFoundError:
             return None
 
-    def entries(self, lower=b"", plain=b"/"):
+    def home_of_directory(self, own, parent, lower):
+        """F-51: bytes 48..64 of the marker."""
+        if parent is None or "names" not in self.config:
+            return bytes(16)
+        name = lower.rsplit(b"/", 1)[-1]
+        return p.hmac(self.keys["homes"], b"dir     " + own + parent + name)[:16]
+
+    def entries(self, lower=b"", plain=b"/", parent=None):
         """Every entry below a lower directory, as dicts; what does not verify becomes a finding."""
         try:
             marker = self.read(lower + b"/.kmsfs.dir")
             need(marker is not None, "MarkerMissing")
-            directory, policy = parse_marker(marker, self.keys["markers"], self.id)
+            directory, policy, home = parse_marker(marker, self.keys["markers"], self.id)
+            wanted = self.home_of_directory(directory, parent, lower)
+            need(p.same(home, wanted), "BadTag", "home of the directory")
         except Wrong as wrong:
             return self.found(plain, wrong)
         entry = {"path": plain, "kind": "dir", "id": directory, "policy": policy}
@@ -397,20 +446,20 @@ class Volume:
             except Wrong as wrong:
                 self.found(at, wrong)
                 continue
-            yield from self.entry(at, plain.rstrip(b"/") + b"/" + plain_name)
+            yield from self.entry(at, plain.rstrip(b"/") + b"/" + plain_name, directory)
 
-    def entry(self, lower, plain):
+    def entry(self, lower, plain, directory):
         info = os.lstat(self.path + lower)
         entry = {"path": plain, "lower": lower, "inode": info.st_ino, "links": info.st_nlink}
         try:
             if stat.S_ISDIR(info.st_mode):
-                yield from self.entries(lower, plain)
+                yield from self.entries(lower, plain, directory)
             elif stat.S_ISLNK(info.st_mode):
                 text = os.readlink(self.path + lower)
                 links = lambda name: self.read(b"/.kmsfs/links/" + name)  # noqa: E731
                 yield entry | {"kind": "symlink", "target": open_symlink(self.keys["symlinks"], text, links)}
             elif stat.S_ISREG(info.st_mode):
-                yield entry | self.file(lower, plain, info.st_size)
+                yield entry | self.file(lower, plain, info.st_size, directory)
             else:
                 yield entry | {"kind": "special", "mode": info.st_mode, "device": info.st_rdev}
         except Wrong as wrong:
@@ -424,12 +473,19 @@ class Volume:
         header.verify(keys["header"])
         return header, keys
 
-    def file(self, lower, plain, length):
+    def check_home(self, header, directory, name):
+        if "names" in self.config:
+            header.home.verify(self.keys["homes"], header.file_id, directory, name)
+        else:
+            need(header.home.kind == 0, "BadHome", "a home in a volume without")
+
+    def file(self, lower, plain, length, directory):
         need(is_legal(length), "BadLength", str(length))
         out = {"kind": "file", "size": plain_size(length), "header": None, "xattrs": {}}
         digest = hashlib.sha256()
         if length:
             out["header"], keys = self.open_header(lower)
+            self.check_home(out["header"], directory, lower.rsplit(b"/", 1)[-1])
             out["xattrs"] = self.xattrs(lower, plain, out["header"].file_id, keys["xattrs"])
         for block in self.blocks(lower, length):
             digest.update(block)

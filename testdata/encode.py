@@ -65,9 +65,26 @@ def name(plain, directory=DIR_ID):
     return (text if len(text) <= 255 else b"L." + b64url(p.sha256(sealed))), sealed
 
 
-def marker(policy=0, volume_id=VOLUME_ID, directory=DIR_ID):
-    head = struct.pack("<8sHHI16s16s16s", b"KMSFSDIR", 1, 0, policy, volume_id, directory, bytes(16))
+def marker(policy=0, volume_id=VOLUME_ID, directory=DIR_ID, home=bytes(16)):
+    head = struct.pack("<8sHHI16s16s16s", b"KMSFSDIR", 1, 0, policy, volume_id, directory, home)
     return head + p.hmac(VOLUME["markers"], head)
+
+
+def home(kind, sealed=b"", directory=bytes(16), lower=b"", file_id=FILE_ID):
+    """Section 4.3: bytes 64..392 of a file."""
+    head = struct.pack("<HHI16s", kind, len(sealed), 0, directory)
+    tag = p.hmac(VOLUME["homes"], b"file    " + file_id + head + lower)
+    return head + sealed.ljust(272, b"\0") + tag
+
+
+def named_home(plain, directory=DIR_ID, file_id=FILE_ID):
+    lower, sealed = name(plain, directory)
+    return home(1, sealed, directory, lower, file_id)
+
+
+def directory_home(lower, own=DIR_ID, parent=FILE_ID):
+    """Section 6.3: bytes 48..64 of a marker."""
+    return p.hmac(VOLUME["homes"], b"dir     " + own + parent + lower)[:16]
 
 
 def symlink_inline(target):

@@ -272,6 +272,7 @@ def headers():
         ("page length 8192", patch(e.header(a), 12, struct.pack("<I", 8192)), None, "BadGeometry"),
         ("header length 1024", patch(e.header(a), 16, struct.pack("<I", 1024)), None, "BadGeometry"),
         ("reserved byte of the prelude", patch(e.header(a), 511, b"\1"), None, "ReservedNotZero"),
+        ("home of kind 3", patch(e.header(a), 64, b"\3"), None, "BadHome"),
         ("cut by one byte", e.header(a)[:-1], None, "Truncated"),
     ]
     cases = []
@@ -422,12 +423,14 @@ def markers():
     def retag(raw64):
         return raw64 + p.hmac(key, raw64)
 
-    cases = [{"policy": n, "marker": e.marker(n).hex()} for n in (0, 1, 2**32 - 1)]
+    home = e.directory_home(e.name(b"hello.txt")[0])
+    rows = [(0, bytes(16)), (1, bytes(16)), (2**32 - 1, bytes(16)), (0, home)]
+    cases = [{"policy": n, "home": h.hex(), "marker": e.marker(n, home=h).hex()} for n, h in rows]
     rows = [
         ("magic changed", flip(good, 0), "BadMagic"),
         ("version 2", retag(patch(good[:64], 8, b"\2")), "UnknownVersion { found: 2 }"),
         ("reserved at 10", retag(patch(good[:64], 11, b"\1")), "ReservedNotZero"),
-        ("reserved at 48", retag(patch(good[:64], 63, b"\1")), "ReservedNotZero"),
+        ("home changed", flip(good, 63), "BadTag"),
         ("policy changed", patch(good, 12, b"\1"), "BadTag"),
         ("directory id changed", flip(good, 32), "BadTag"),
         ("tag changed", flip(good, 95), "BadTag"),
@@ -441,8 +444,54 @@ def markers():
         expect(error, lambda: decode.parse_marker(raw, key, e.VOLUME_ID))
         errors.append({"name": name, "marker": raw.hex(), "error": error})
     for case in cases:
-        assert decode.parse_marker(bytes.fromhex(case["marker"]), key, e.VOLUME_ID) == (e.DIR_ID, case["policy"])
+        assert decode.parse_marker(bytes.fromhex(case["marker"]), key, e.VOLUME_ID) == (
+            e.DIR_ID,
+            case["policy"],
+            bytes.fromhex(case["home"]),
+        )
     put("markers", "6.3", "Directory markers of the worked example's volume and directory.", cases=cases, errors=errors)
+
+
+def homes():
+    lower, long = e.name(b"hello.txt")[0], e.name(b"n" * 255)[0]
+    bare = e.home(1, b"", e.DIR_ID, long)
+    rows = [
+        ("under a name", e.named_home(b"hello.txt"), lower),
+        ("under a long name", e.named_home(b"n" * 255), long),
+        ("under a long name that was not at hand", bare, long),
+        ("released", e.home(2), lower),
+    ]
+    cases = []
+    for name, raw, at in rows:
+        decode.parse_home(raw).verify(e.VOLUME["homes"], e.FILE_ID, e.DIR_ID, at)
+        sealed = decode.parse_home(raw).sealed
+        cases.append({"name": name, "home": raw.hex(), "lower": at.decode(), "sealed": sealed.hex()})
+    good = e.named_home(b"hello.txt")
+    other = e.name(b"hello.txu")[0]
+    rows = [
+        ("another name", good, e.FILE_ID, e.DIR_ID, other, "BadTag"),
+        ("another directory", good, e.FILE_ID, e.FILE_ID, lower, "BadTag"),
+        ("another file", good, e.DIR_ID, e.DIR_ID, lower, "BadTag"),
+        ("another file, released", e.home(2), e.DIR_ID, e.DIR_ID, lower, "BadTag"),
+        ("none", bytes(328), e.FILE_ID, e.DIR_ID, lower, "BadTag"),
+        ("tag changed", flip(good, 327), e.FILE_ID, e.DIR_ID, lower, "BadTag"),
+        ("sealed name changed", flip(good, 24), e.FILE_ID, e.DIR_ID, lower, "BadTag"),
+        ("sealed name taken away", patch(patch(good, 2, bytes(2)), 24, bytes(272)), e.FILE_ID, e.DIR_ID, lower, "BadTag"),
+        ("released by hand", patch(good, 0, b"\2"), e.FILE_ID, e.DIR_ID, lower, "BadHome"),
+        ("kind 3", patch(good, 0, b"\3"), e.FILE_ID, e.DIR_ID, lower, "BadHome"),
+        ("a tag without a home", patch(bytes(328), 300, b"\1"), e.FILE_ID, e.DIR_ID, lower, "BadHome"),
+        ("sealed name too long", patch(good, 2, b"\x11\1"), e.FILE_ID, e.DIR_ID, lower, "BadHome"),
+        ("reserved", patch(good, 4, b"\1"), e.FILE_ID, e.DIR_ID, lower, "ReservedNotZero"),
+        ("padding", patch(good, 295, b"\1"), e.FILE_ID, e.DIR_ID, lower, "ReservedNotZero"),
+        ("cut by one byte", good[:-1], e.FILE_ID, e.DIR_ID, lower, "Truncated"),
+    ]
+    errors = []
+    for name, raw, file_id, directory, at, error in rows:
+        key = e.VOLUME["homes"]
+        expect(error, lambda: decode.parse_home(raw).verify(key, file_id, directory, at))
+        ids = {"file": file_id.hex(), "directory": directory.hex()}
+        errors.append({"name": name, "home": raw.hex(), "lower": at.decode(), "error": error} | ids)
+    put("homes", "4.3", "Homes of the worked example's file in its directory.", cases=cases, errors=errors)
 
 
 def symlinks():
@@ -583,6 +632,7 @@ def configs():
     cases = []
     for name, body, place, has_material, policies in [
         ("typical", text(), None, True, {0: "alias/volume"}),
+        ("names bound", text(top='names = "bound"\n'), None, True, {0: "alias/volume"}),
         ("no material", text(material=""), None, False, {0: "alias/volume"}),
         (
             "directory, several policies",
@@ -595,7 +645,8 @@ def configs():
         raw = e.config(body)
         parsed, covered, mac = decode.parse_config(raw)
         assert p.hmac(e.VOLUME["config"], covered) == mac and parsed["table"] == policies
-        case = {"name": name, "text": raw.decode(), "path": place, "material": has_material}
+        bound = parsed.get("names") == "bound"
+        case = {"name": name, "text": raw.decode(), "path": place, "material": has_material, "bound": bound}
         cases.append(case | {"policies": [[n, a] for n, a in policies.items()]})
     good = e.config(text()).decode()
     mac = good[-66:-2]
@@ -613,6 +664,7 @@ def configs():
         ("version 2", e.config(text(format=2)), "UnknownVersion { found: 2 }"),
         ("version 2 with an unknown field", e.config(text(format=2, top="new = 1\n")), "UnknownVersion { found: 2 }"),
         ("suite unknown", e.config(text(suite="AES-128-ECB")), "UnknownSuite { found: 0 }"),
+        ("names otherwise", e.config(text(top='names = "free"\n')), "BadText"),
         ("unknown field", e.config(text(top="extra = 1\n")), "BadText"),
         ("unknown field in a table", e.config(text(key='more = "x"\n')), "BadText"),
         ("unknown place", e.config(text(kms='place = "cloud"\n')), "BadText"),
@@ -662,7 +714,7 @@ def write_files(directory, files):
 
 
 def main():
-    for make in (keys, xaes, contexts, layout, records, slots, headers, files, names, markers, symlinks, xattrs, states, configs):
+    for make in (keys, xaes, contexts, layout, records, slots, headers, files, names, markers, homes, symlinks, xattrs, states, configs):
         make()
     return write_files(os.path.join(HERE, "format", "v1"), FILES)
 

@@ -22,6 +22,7 @@ VOLUME_KEYS = {
     "xattrs": 32,
     "checkpoint": 32,
     "archive": 32,
+    "homes": 32,
 }
 
 

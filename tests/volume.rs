@@ -6,8 +6,12 @@
 mod bench;
 #[path = "volume/life.rs"]
 mod life;
+#[path = "volume/names.rs"]
+mod names;
 #[path = "volume/races.rs"]
 mod races;
+#[path = "volume/repair.rs"]
+mod repair;
 #[path = "volume/rotation.rs"]
 mod rotation;
 #[path = "volume/tamper.rs"]

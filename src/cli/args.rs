@@ -109,7 +109,7 @@ pub enum Command {
     /// Set or show which key new files below a directory use
     #[command(subcommand)]
     Policy(PolicyCommand),
-    /// Check a volume; changes nothing
+    /// Check a volume; changes nothing unless told to repair
     Fsck(FsckArgs),
     /// Print a file without mounting
     Cat(InnerArgs),
@@ -354,6 +354,15 @@ pub struct FsckArgs {
     /// Every block as well (the default)
     #[arg(long)]
     pub full: bool,
+    /// Mend what can be mended; what cannot is set aside, and nothing is invented
+    #[arg(long)]
+    pub repair: bool,
+    /// With --repair: accept files and directories where they lie, though they belong elsewhere
+    #[arg(long, requires = "repair")]
+    pub rebind: bool,
+    /// With --repair: tell what would be done and change nothing
+    #[arg(long, requires = "repair")]
+    pub dry_run: bool,
     /// How to unlock.
     #[command(flatten)]
     pub unlock: UnlockArgs,

@@ -1,30 +1,38 @@
-//! `kmsfs fsck`: checks and lists findings; changes nothing.
+//! `kmsfs fsck`: checks and lists findings; mends them if it is told to.
 
 use crate::cli::args::FsckArgs;
 use crate::cli::print::Printer;
 use crate::cli::progress::Watch;
-use crate::cli::status::reading;
+use crate::cli::target::{Purpose, Target};
 use crate::cli::values::{count, size};
 use crate::control::report::FsckReport;
-use crate::control::{Failure, FsckDepth, Kind, Verb};
+use crate::control::{Failure, FsckDepth, Kind, RepairRequest, Verb};
 
 /// Runs the command.
 ///
 /// # Errors
-/// [`Kind::FsckFindings`] if there are findings.
+/// [`Kind::FsckFindings`] if there are findings that are not mended.
 pub fn run(args: &FsckArgs, printer: Printer) -> Result<(), Failure> {
-    let target = reading(&args.target, &args.unlock)?;
+    let repairs = args.repair && !args.dry_run;
+    let target = match repairs {
+        true => Target::find_for_repair(&args.target, &args.unlock)?,
+        false => Target::find(&args.target, &args.unlock, Purpose::Read)?,
+    };
     let depth = if args.quick { FsckDepth::Quick } else { FsckDepth::Full };
     let paths = target.scope(&args.target, &args.paths);
+    let repair =
+        args.repair.then_some(RepairRequest { dry_run: args.dry_run, rebind: args.rebind });
     let mut watch = Watch::new(printer)?;
-    let report: FsckReport = target.call(Verb::Fsck { depth, paths }, &mut watch)?;
+    let report: FsckReport = target.call(Verb::Fsck { depth, paths, repair }, &mut watch)?;
+    target.close()?;
     printer.data(&report, text)?;
-    match report.findings.len() {
+    let is_left = |mended: &Option<String>| !repairs || mended.is_none();
+    match report.findings.iter().filter(|finding| is_left(&finding.mended)).count() {
         0 => Ok(()),
         findings => {
             let what = format!("{findings} findings in {}", args.target.display());
             Err(Failure::new(Kind::FsckFindings, what)
-                .hint("restore the files above from a backup; docs/CLI.md tells what each means"))
+                .hint("each says what mends it; docs/OPERATIONS.md tells more"))
         }
     }
 }
@@ -32,9 +40,13 @@ pub fn run(args: &FsckArgs, printer: Printer) -> Result<(), Failure> {
 fn text(report: &FsckReport) -> String {
     let mut text = String::new();
     for finding in &report.findings {
+        let last = match &finding.mended {
+            Some(mended) => format!("-> {mended}"),
+            None => finding.mend.clone(),
+        };
         text.push_str(&format!(
-            "{}  {}\n    {}\n    {}\n",
-            finding.code, finding.lower_path, finding.cause, finding.mend
+            "{}  {}\n    {}\n    {last}\n",
+            finding.code, finding.lower_path, finding.cause
         ));
     }
     let (files, dirs) = (count(report.files), count(report.directories));

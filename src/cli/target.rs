@@ -49,6 +49,37 @@ impl Target {
         Ok(Self::Direct(Box::new(session)))
     }
 
+    /// The unmounted volume at a path, open for repair also if nothing tells whether it was closed.
+    ///
+    /// # Errors
+    /// [`Kind::InUse`] if it is mounted; as [`Target::find`].
+    pub fn find_for_repair(path: &Path, unlock: &UnlockArgs) -> Result<Self, Failure> {
+        if Mount::find(path).is_some() {
+            let what = format!("{} is mounted; a repair needs it for itself", path.display());
+            let hint = format!("kmsfs umount {}", path.display());
+            return Err(Failure::new(Kind::InUse, what).hint(hint));
+        }
+        let (lower, summary) = probe(path)?;
+        let kms = open_kms(&kms_dir(&lower, &summary.kms, unlock), unlock, &lower)?;
+        let service = Arc::new(kms.clone());
+        if Volume::renew_state(&lower, service, Arc::new(OsRandom), Arc::new(SystemClock))? {
+            tracing::warn!("bad-state .kmsfs/state: written again, as of a closed volume");
+        }
+        let session = open_session(&lower, &summary, kms, Purpose::Write)?;
+        Ok(Self::Direct(Box::new(session)))
+    }
+
+    /// Closes a volume that this process opened.
+    ///
+    /// # Errors
+    /// What making everything durable answers.
+    pub fn close(&self) -> Result<(), Failure> {
+        match self {
+            Self::Mounted(_) => Ok(()),
+            Self::Direct(session) => Ok(session.volume().shutdown()?),
+        }
+    }
+
     /// Carries out a request with progress on the terminal.
     ///
     /// # Errors

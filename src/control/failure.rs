@@ -131,6 +131,8 @@ impl From<FsError> for Failure {
             FsError::VolumeBusy => {
                 Self::new(Kind::AlreadyRunning, error.to_string()).hint("kmsfs status")
             }
+            FsError::StateUnknown => Self::new(Kind::ConfigUnreadable, error.to_string())
+                .hint("look first: kmsfs fsck LOWER; then: kmsfs fsck --repair LOWER"),
             FsError::VolumeConfig(_) | FsError::VolumeMissing => {
                 Self::new(Kind::ConfigUnreadable, error.to_string())
             }

@@ -29,6 +29,8 @@ pub use failure::{Failure, Kind};
 #[cfg(feature = "fuse")]
 pub(crate) use places::make_socket_dir;
 pub use places::socket_dir;
-pub use protocol::{FsckDepth, Progress, Reply, Request, RevokeRequest, RewrapRequest, Verb};
+pub use protocol::{
+    FsckDepth, Progress, RepairRequest, Reply, Request, RevokeRequest, RewrapRequest, Verb,
+};
 pub use server::{Server, Started};
 pub use session::{MountSide, OnProgress, Session};

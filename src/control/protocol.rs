@@ -78,6 +78,9 @@ pub enum Verb {
         depth: FsckDepth,
         /// Where; empty means everywhere.
         paths: Vec<PathBuf>,
+        /// Mends what can be mended.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        repair: Option<RepairRequest>,
     },
     /// Refuses one material of a key from now on.
     Revoke(RevokeRequest),
@@ -107,6 +110,16 @@ pub enum Verb {
         /// Detaches now and ends once nothing uses the mount any more.
         lazy: bool,
     },
+}
+
+/// How to mend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RepairRequest {
+    /// Tells what it would do and changes nothing.
+    pub dry_run: bool,
+    /// Takes what lies elsewhere than it belongs as it lies.
+    pub rebind: bool,
 }
 
 /// What to rewrap, and how hard.
@@ -186,7 +199,7 @@ mod tests {
         assert_eq!(line(Verb::Hello), r#"{"v":1,"verb":"hello"}"#);
         assert_eq!(line(Verb::Rotate { rewrap: true }), r#"{"v":1,"verb":"rotate","rewrap":true}"#);
         assert_eq!(
-            line(Verb::Fsck { depth: FsckDepth::Quick, paths: Vec::new() }),
+            line(Verb::Fsck { depth: FsckDepth::Quick, paths: Vec::new(), repair: None }),
             r#"{"v":1,"verb":"fsck","depth":"quick","paths":[]}"#
         );
         let rewrap: Request = serde_json::from_str(r#"{"v":1,"verb":"rewrap"}"#).unwrap();

@@ -417,6 +417,8 @@ pub struct FindingRow {
     pub cause: String,
     /// What can be done.
     pub mend: String,
+    /// What a repair did, or would do.
+    pub mended: Option<String>,
 }
 
 /// `kmsfs ls`.

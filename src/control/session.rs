@@ -46,6 +46,17 @@ pub struct Session {
     pub(super) sweep: Sweep,
 }
 
+impl Drop for Session {
+    /// A command that is done leaves the volume closed; a mount closes its own.
+    fn drop(&mut self) {
+        if self.mount.is_none()
+            && let Err(error) = self.volume.shutdown()
+        {
+            tracing::error!(%error, "closing the volume");
+        }
+    }
+}
+
 impl Session {
     /// A session without a mount; `base` is the part of a status that needs no key.
     pub fn new(volume: Arc<Volume>, kms: Arc<Kms>, base: StatusReport) -> Self {
@@ -83,7 +94,9 @@ impl Session {
             Verb::Destroy { material, force_data_loss } => {
                 self.destroy(material, force_data_loss.as_deref(), progress)?.to_value()
             }
-            Verb::Fsck { depth, paths } => self.fsck(*depth, paths, progress)?.to_value(),
+            Verb::Fsck { depth, paths, repair } => {
+                self.fsck(*depth, paths, *repair, progress)?.to_value()
+            }
             Verb::Kms { operation, input, force_data_loss } => {
                 let force = force_data_loss.as_deref();
                 self.kms_operation(operation, input, force, progress)?

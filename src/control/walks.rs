@@ -11,7 +11,7 @@ use crate::control::report::{
     FindingRow, FsckReport, RewrapReport, RewrapStatusReport, UsageReport, UsageRow,
 };
 use crate::control::session::{OnProgress, at as located};
-use crate::control::{Failure, FsckDepth, Kind, Progress, RewrapRequest, Session};
+use crate::control::{Failure, FsckDepth, Kind, Progress, RepairRequest, RewrapRequest, Session};
 use crate::fs;
 use crate::fs::{FsError, RewrapOptions, Usage};
 use crate::kms::{KeyArn, KeyRef};
@@ -174,8 +174,14 @@ impl Session {
         &self,
         depth: FsckDepth,
         paths: &[PathBuf],
+        repair: Option<RepairRequest>,
         progress: OnProgress<'_>,
     ) -> Result<FsckReport, Failure> {
+        if repair.is_some_and(|repair| !repair.dry_run) && self.mount.is_some() {
+            let what = "a repair needs the volume for itself";
+            let hint = format!("kmsfs umount {}", self.shown_path().display());
+            return Err(Failure::new(Kind::InUse, what).hint(hint));
+        }
         let depth = match depth {
             FsckDepth::Quick => fs::FsckDepth::Quick,
             FsckDepth::Full => fs::FsckDepth::Full,
@@ -184,13 +190,23 @@ impl Session {
             paths.iter().map(|path| self.lower_path(path)).collect::<Result<Vec<_>, _>>()?;
         let is_wanted =
             |found: &str| wanted.is_empty() || wanted.iter().any(|w| is_below(found, w));
-        let report = self.walk("checking", progress, |step| self.volume.fsck(depth, step))?;
+        let report = match repair {
+            None => self.walk("checking", progress, |step| self.volume.fsck(depth, step)),
+            Some(repair) => {
+                let rebind = if repair.rebind { fs::Rebind::Accept } else { fs::Rebind::Refuse };
+                self.walk("repairing", progress, |step| match repair.dry_run {
+                    true => self.volume.repair_dry_run(depth, rebind, step),
+                    false => self.volume.repair(depth, rebind, step),
+                })
+            }
+        }?;
         let findings = report.findings.into_iter().filter(|f| is_wanted(&f.lower_path));
         let findings = findings.map(|finding| FindingRow {
             code: finding.code,
             lower_path: finding.lower_path,
             cause: finding.cause,
             mend: finding.mend,
+            mended: finding.mended,
         });
         Ok(FsckReport {
             findings: findings.collect(),

@@ -35,6 +35,8 @@ pub enum Label {
     VolumeCheckpoint,
     /// Key, from the volume key: authentication code of header archives.
     VolumeArchive,
+    /// Key, from the volume key: homes of files and directories.
+    VolumeHomes,
     /// Additional data of a symlink target in the inline form.
     SymlinkInline,
     /// Additional data of a symlink target in the external form.
@@ -45,7 +47,7 @@ pub enum Label {
 
 impl Label {
     /// Every label.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::FileContent,
         Self::FileHeader,
         Self::FileXattrs,
@@ -57,6 +59,7 @@ impl Label {
         Self::VolumeXattrs,
         Self::VolumeCheckpoint,
         Self::VolumeArchive,
+        Self::VolumeHomes,
         Self::SymlinkInline,
         Self::SymlinkExternal,
         Self::XattrName,
@@ -76,6 +79,7 @@ impl Label {
             Self::VolumeXattrs => b"kmsfs v1 volume xattrs",
             Self::VolumeCheckpoint => b"kmsfs v1 volume checkpoint",
             Self::VolumeArchive => b"kmsfs v1 volume archive",
+            Self::VolumeHomes => b"kmsfs v1 volume homes",
             Self::SymlinkInline => b"kmsfs v1 symlink inline",
             Self::SymlinkExternal => b"kmsfs v1 symlink external",
             Self::XattrName => b"kmsfs v1 xattr name",
@@ -145,6 +149,8 @@ pub struct VolumeKeys {
     pub checkpoint: MacKey,
     /// For header archives.
     pub archive: MacKey,
+    /// For the homes of files and directories.
+    pub homes: MacKey,
 }
 
 impl VolumeKeys {
@@ -162,6 +168,7 @@ impl VolumeKeys {
             dir_xattrs: derive(volume_key, volume, Label::VolumeXattrs.bytes()),
             checkpoint: mac(Label::VolumeCheckpoint),
             archive: mac(Label::VolumeArchive),
+            homes: mac(Label::VolumeHomes),
         }
     }
 }

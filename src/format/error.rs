@@ -12,6 +12,8 @@ pub enum FormatError {
     BadEnvelope,
     /// Block geometry other than that of this format version.
     BadGeometry,
+    /// A file's home whose fields do not fit.
+    BadHome,
     /// The first bytes are not those of the structure.
     BadMagic,
     /// A lower name, or the name of a lower extended attribute, that kmsfs does not write, or whose
@@ -56,6 +58,7 @@ impl fmt::Display for FormatError {
         match self {
             Self::BadEnvelope => f.write_str("envelope slot does not follow the format"),
             Self::BadGeometry => f.write_str("block geometry is not that of this format version"),
+            Self::BadHome => f.write_str("home does not follow the format"),
             Self::BadMagic => f.write_str("magic bytes are missing"),
             Self::BadName => f.write_str("lower name does not open here"),
             Self::BadRecord => f.write_str("record does not follow the format"),

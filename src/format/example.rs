@@ -6,9 +6,9 @@ use crate::crypto::sha256;
 use crate::crypto::{ContentCipher, FileKeys, VolumeKeys};
 use crate::format::layout::{lower_len, record_at};
 use crate::format::{
-    DirId, DirMarker, Envelope, FileHeader, FileId, KeyPolicyEntry, KmsPlace, LowerForm, Position,
-    Prelude, VolumeConfig, VolumeId, VolumeState, WrappedVolumeKey, header, name, record, symlink,
-    volume, xattr,
+    DirHome, DirId, DirMarker, Envelope, FileHeader, FileId, Home, HomePlace, KeyPolicyEntry,
+    KmsPlace, LowerForm, NameBinding, Position, Prelude, VolumeConfig, VolumeId, VolumeState,
+    WrappedVolumeKey, header, name, record, symlink, volume, xattr,
 };
 use crate::random::Random;
 use crate::secret::Secret;
@@ -72,7 +72,7 @@ fn lower_file(plain: &[u8]) -> Vec<u8> {
     let cipher = ContentCipher::new(keys.content, count(0xd0));
     let size = PlainLen(u64::try_from(plain.len()).unwrap());
     let mut lower = vec![0; usize::try_from(lower_len(size).0).unwrap()];
-    let header = header::encode_new(&prelude, &envelope, &keys.header).unwrap();
+    let header = header::encode_new(&prelude, &Home::None, &envelope, &keys.header).unwrap();
     lower[..header.len()].copy_from_slice(&header);
     let blocks =
         plain.split_at_checked(2512).map_or(vec![plain], |(first, rest)| vec![first, rest]);
@@ -148,11 +148,20 @@ fn names_and_marker() {
     let sealed = keys.names.seal(dir_id().bytes(), b"hello.txt");
     let form = name::lower_form(&sealed);
     assert_eq!(form.object().as_bytes(), b"4WQlxyE4_DiqcrW99LOs1rAvcTvyIvg3-g");
+    let home = DirHome::named(dir_id(), DirId(file_id().0), form.object(), &keys.homes);
+    assert_eq!(hex(&home.0), "28d35f530afc3f7a7e26c4bb05ed38ee");
+    let place = HomePlace { dir: dir_id(), object: form.object().clone(), sealed: Some(sealed) };
+    let home = Home::named(file_id(), &place, &keys.homes).encode();
+    assert_eq!(
+        hex(&home[296..]),
+        "7d28802ddac540180d92473d56651424301ba190b7e88577cae2dd0274bf8571"
+    );
     let form = name::lower_form(&keys.names.seal(dir_id().bytes(), &[b'n'; 176]));
     let LowerForm::Long { object, sealed, .. } = form else { panic!("not a long name") };
     assert_eq!(object.as_bytes(), b"L.k6BOF6UEGBnC16QxOfRw_ZiwvC_WdwfAmfk-ixZh0rA");
     assert_eq!(sealed.len(), 192);
-    let marker = DirMarker { dir: dir_id(), policy: 0 }.encode(volume_id(), &keys.markers);
+    let marker = DirMarker { dir: dir_id(), policy: 0, home: DirHome::default() };
+    let marker = marker.encode(volume_id(), &keys.markers);
     assert_eq!(
         hex(&marker),
         "4b4d5346534449520100000000000000a0a1a2a3a4a5a6a7a8a9aaabacadaeaf\
@@ -223,6 +232,7 @@ fn state_and_configuration() {
         created: "2026-01-02T03:04:05Z".to_owned(),
         policies: vec![KeyPolicyEntry { number: 0, alias: "alias/volume".to_owned() }],
         kms: KmsPlace::Embedded,
+        names: NameBinding::Free,
         volume_key: WrappedVolumeKey {
             key_arn: ARN.to_owned(),
             material: Some(count(0x40)),

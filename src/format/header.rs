@@ -6,6 +6,7 @@
 use crate::codec::{OutOfBounds, Reader, Writer};
 use crate::crypto::{MacKey, Suite};
 use crate::format::error::check_reserved;
+use crate::format::home::{HOME_LEN, HOME_OFFSET, Home};
 use crate::format::layout::{HEADER_LEN, PAGE_LEN, PRELUDE_LEN, SLOT_LEN};
 use crate::format::{Envelope, FileId, FormatError, VolumeId};
 
@@ -21,7 +22,11 @@ pub const VERSION: u16 = 1;
 const PAGE_LEN_FIELD: u32 = 4096;
 const HEADER_LEN_FIELD: u32 = 1536;
 
+/// Where the home lies in the prelude.
+const HOME_AT: usize = 64;
+
 const _: () = assert!(PAGE_LEN == 4096 && HEADER_LEN == 1536);
+const _: () = assert!(HOME_OFFSET.0 == 64 && HOME_AT + HOME_LEN <= PRELUDE_LEN);
 
 /// What a file says of itself once and for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +42,7 @@ pub struct Prelude {
 }
 
 impl Prelude {
-    /// The bytes of the prelude.
+    /// The bytes of the prelude, without a home: these are what the header tag covers.
     pub fn encode(&self) -> [u8; PRELUDE_LEN] {
         let mut out = [0; PRELUDE_LEN];
         let written = self.write(&mut Writer::new(&mut out));
@@ -79,6 +84,8 @@ impl Prelude {
         let generation = reader.u32()?;
         let volume = VolumeId(reader.array()?);
         let file = FileId(reader.array()?);
+        check_reserved(reader.bytes(8)?)?;
+        reader.bytes(HOME_LEN)?;
         check_reserved(reader.rest())?;
         Ok(Self { suite, generation, volume, file })
     }
@@ -89,6 +96,8 @@ impl Prelude {
 pub struct FileHeader {
     /// What never changes.
     pub prelude: Prelude,
+    /// Where the file belongs.
+    pub home: Home,
     slots: [Slot; 2],
     current: (SlotIndex, Envelope),
 }
@@ -101,12 +110,12 @@ impl FileHeader {
     /// As [`Prelude::parse`] and [`Slot::parse`]; [`FormatError::TornSlots`] if no slot is valid.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let mut reader = Reader::new(bytes.get(..HEADER_LEN).ok_or(FormatError::Truncated)?);
-        let prelude = Prelude::parse(reader.bytes(PRELUDE_LEN)?)?;
+        let (prelude, home) = parse_prelude(reader.bytes(PRELUDE_LEN)?)?;
         let slots = [Slot::parse(reader.bytes(SLOT_LEN)?)?, Slot::parse(reader.bytes(SLOT_LEN)?)?];
-        Self::with_slots(prelude, slots)
+        Self::with_slots(prelude, home, slots)
     }
 
-    fn with_slots(prelude: Prelude, slots: [Slot; 2]) -> Result<Self, FormatError> {
+    fn with_slots(prelude: Prelude, home: Home, slots: [Slot; 2]) -> Result<Self, FormatError> {
         let [a, b] = &slots;
         let current = match (a.envelope(), b.envelope()) {
             (Some(a), Some(b)) if b.sequence > a.sequence => (SlotIndex::B, b),
@@ -115,7 +124,7 @@ impl FileHeader {
             (None, None) => return Err(FormatError::TornSlots),
         };
         let current = (current.0, current.1.clone());
-        Ok(Self { prelude, slots, current })
+        Ok(Self { prelude, home, slots, current })
     }
 
     /// The envelope with the highest valid sequence, and where it lies. Slot A if both are equal, as
@@ -144,7 +153,7 @@ impl FileHeader {
             SlotIndex::A => [slot, b],
             SlotIndex::B => [a, slot],
         };
-        Self::with_slots(self.prelude, slots)
+        Self::with_slots(self.prelude, self.home.clone(), slots)
     }
 
     /// Checks the header tag of the current envelope, and with it that `key` comes from the data key
@@ -161,18 +170,33 @@ impl FileHeader {
     }
 }
 
-/// The bytes of a new file's header: prelude, envelope in slot A, slot B empty.
+/// Reads prelude and home from the first [`PRELUDE_LEN`] bytes.
+///
+/// # Errors
+/// As [`Prelude::parse`] and [`Home::parse`].
+pub fn parse_prelude(bytes: &[u8]) -> Result<(Prelude, Home), FormatError> {
+    let prelude = Prelude::parse(bytes)?;
+    Ok((prelude, Home::parse(bytes.get(HOME_AT..).ok_or(FormatError::Truncated)?)?))
+}
+
+/// The bytes of a new file's header: prelude with its home, envelope in slot A, slot B empty.
 ///
 /// # Errors
 /// As [`Envelope::encode`].
 pub fn encode_new(
     prelude: &Prelude,
+    home: &Home,
     envelope: &Envelope,
     key: &MacKey,
 ) -> Result<[u8; HEADER_LEN], FormatError> {
     let mut out = [0; HEADER_LEN];
     let mut writer = Writer::new(&mut out);
-    writer.bytes(&prelude.encode())?;
+    let bytes = prelude.encode();
+    let (head, rest) = bytes.split_at(HOME_AT);
+    let (_, tail) = rest.split_at(HOME_LEN);
+    writer.bytes(head)?;
+    writer.bytes(&home.encode())?;
+    writer.bytes(tail)?;
     writer.bytes(&envelope.encode(prelude, key)?)?;
     Ok(out)
 }
@@ -212,7 +236,7 @@ mod tests {
     }
 
     fn header() -> [u8; HEADER_LEN] {
-        encode_new(&prelude(), &envelope(1), &key(1)).unwrap()
+        encode_new(&prelude(), &Home::None, &envelope(1), &key(1)).unwrap()
     }
 
     fn slot(envelope: &Envelope) -> [u8; SLOT_LEN] {
@@ -266,6 +290,11 @@ mod tests {
             (12, FormatError::BadGeometry),
             (17, FormatError::BadGeometry),
             (56, FormatError::ReservedNotZero),
+            (63, FormatError::ReservedNotZero),
+            (64, FormatError::BadHome),
+            (100, FormatError::ReservedNotZero),
+            (391, FormatError::BadHome),
+            (392, FormatError::ReservedNotZero),
             (511, FormatError::ReservedNotZero),
         ] {
             let mut bytes = header();

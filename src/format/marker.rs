@@ -6,7 +6,7 @@
 use crate::codec::{OutOfBounds, Reader, Writer};
 use crate::crypto::MacKey;
 use crate::format::error::check_reserved;
-use crate::format::{DirId, FormatError, VolumeId};
+use crate::format::{DirHome, DirId, FormatError, VolumeId};
 
 /// Bytes of a marker.
 pub const MARKER_LEN: usize = 96;
@@ -23,6 +23,8 @@ pub struct DirMarker {
     pub dir: DirId,
     /// Number of the key policy that new files in it follow.
     pub policy: u32,
+    /// Where the directory belongs.
+    pub home: DirHome,
 }
 
 impl DirMarker {
@@ -45,7 +47,8 @@ impl DirMarker {
         writer.u16(0)?;
         writer.u32(self.policy)?;
         writer.bytes(volume.bytes())?;
-        writer.bytes(self.dir.bytes())
+        writer.bytes(self.dir.bytes())?;
+        writer.bytes(&self.home.0)
     }
 
     /// Reads a marker of exactly [`MARKER_LEN`] bytes.
@@ -76,8 +79,8 @@ impl DirMarker {
             return Err(FormatError::BadTag);
         }
         let dir = DirId(reader.array()?);
-        check_reserved(reader.rest())?;
-        Ok(Self { dir, policy })
+        let home = DirHome(reader.array()?);
+        Ok(Self { dir, policy, home })
     }
 }
 
@@ -95,7 +98,7 @@ mod tests {
 
     #[test]
     fn marker_leads_back_and_every_change_is_found() {
-        let marker = DirMarker { dir: DirId([2; 16]), policy: 7 };
+        let marker = DirMarker { dir: DirId([2; 16]), policy: 7, home: DirHome([4; 16]) };
         let bytes = marker.encode(VOLUME, &key(9));
         assert_eq!(DirMarker::parse(&bytes, VOLUME, &key(9)), Ok(marker));
         assert_eq!(DirMarker::parse(&bytes, VOLUME, &key(8)), Err(FormatError::BadTag));
@@ -119,7 +122,8 @@ mod tests {
 
     #[test]
     fn a_longer_file_is_no_marker() {
-        let bytes = DirMarker { dir: DirId([2; 16]), policy: 0 }.encode(VOLUME, &key(9));
+        let marker = DirMarker { dir: DirId([2; 16]), policy: 0, home: DirHome::default() };
+        let bytes = marker.encode(VOLUME, &key(9));
         let longer = [&bytes[..], &[0]].concat();
         assert_eq!(
             DirMarker::parse(&longer, VOLUME, &key(9)),

@@ -19,8 +19,19 @@ pub struct VolumeConfig {
     pub policies: Vec<KeyPolicyEntry>,
     /// Where its key service is.
     pub kms: KmsPlace,
+    /// Whether files and directories are bound to their names.
+    pub names: NameBinding,
     /// The key of names, markers and configuration.
     pub volume_key: WrappedVolumeKey,
+}
+
+/// Whether a volume's files and directories open under their own names only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameBinding {
+    /// As volumes were made first: they open wherever they lie.
+    Free,
+    /// Headers and markers have homes.
+    Bound,
 }
 
 /// One key policy: a number that never changes its meaning, and the alias of the KMS key to use.

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::codec::{hex, unhex_array};
 use crate::crypto::{MacKey, Suite};
 use crate::format::{
-    FormatError, KeyPolicyEntry, KmsPlace, UnverifiedConfig, VolumeConfig, VolumeId,
+    FormatError, KeyPolicyEntry, KmsPlace, NameBinding, UnverifiedConfig, VolumeConfig, VolumeId,
     WrappedVolumeKey,
 };
 
@@ -47,6 +47,9 @@ fn write_body(out: &mut String, config: &VolumeConfig) -> std::fmt::Result {
     writeln!(out, "volume = \"{}\"", config.volume)?;
     writeln!(out, "suite = \"{}\"", config.suite.name())?;
     writeln!(out, "created = {}", quoted(&config.created))?;
+    if config.names == NameBinding::Bound {
+        writeln!(out, "names = \"bound\"")?;
+    }
     writeln!(out, "\n[kms]")?;
     match &config.kms {
         KmsPlace::Embedded => writeln!(out, "place = \"embedded\"")?,
@@ -125,12 +128,19 @@ struct ConfigText {
     volume: String,
     suite: String,
     created: String,
+    names: Option<NamesText>,
     kms: KmsText,
     volume_key: KeyText,
     #[serde(default)]
     policies: Vec<PolicyText>,
     #[serde(rename = "authentication")]
     _authentication: NoFields,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum NamesText {
+    Bound,
 }
 
 #[derive(Deserialize)]
@@ -185,6 +195,10 @@ impl ConfigText {
             created: self.created,
             policies,
             kms: self.kms.check()?,
+            names: match self.names {
+                Some(NamesText::Bound) => NameBinding::Bound,
+                None => NameBinding::Free,
+            },
             volume_key: self.volume_key.check()?,
         })
     }
@@ -238,6 +252,7 @@ mod tests {
                 KeyPolicyEntry { number: 7, alias: "alias/\"odd\\name\n\u{7f}".to_owned() },
             ],
             kms: KmsPlace::Directory("/srv/kms".to_owned()),
+            names: NameBinding::Bound,
             volume_key: WrappedVolumeKey {
                 key_arn: "arn:aws:kms:local:000000000000:key/1234".to_owned(),
                 material: Some([0xcd; 32]),
@@ -252,6 +267,10 @@ mod tests {
             for material in [None, Some([7; 32])] {
                 let mut config = config();
                 config.kms = kms.clone();
+                config.names = match material {
+                    None => NameBinding::Free,
+                    Some(_) => NameBinding::Bound,
+                };
                 config.volume_key.material = material;
                 let text = config.encode(&key());
                 let read = volume::parse(&text).unwrap();
@@ -306,6 +325,7 @@ mod tests {
         let bad_line = |line| Err(FormatError::BadText { line });
         assert_eq!(parse_with("format = 1\n", "format = 1\nunknown = 1\n"), bad_line(3));
         assert_eq!(parse_with("suite = \"", "suite = "), bad_line(4));
+        assert_eq!(parse_with("names = \"bound\"", "names = \"free\""), bad_line(6));
         assert_eq!(parse_with("place = \"directory\"", "place = \"embedded\""), BAD_VALUE);
         assert_eq!(parse_with("volume = \"ab", "volume = \""), BAD_VALUE);
         assert_eq!(parse_with("material = \"cd", "material = \"zz"), BAD_VALUE);

@@ -11,8 +11,8 @@ use crate::fs::nodes::{Node, Place};
 use crate::fs::volume::own_name;
 use crate::fs::{Attr, Caller, CorruptPart, FsError, NodeId, Volume};
 use crate::lower::{
-    Access, LowerDir, LowerError, LowerFile, LowerRename, LowerStat, OsFile, SyncScope, acting_as,
-    is_in_group,
+    Access, LowerDir, LowerError, LowerFile, LowerRename, LowerStat, NodeKind, OsFile, SyncScope,
+    acting_as, is_in_group,
 };
 use crate::name::{LowerName, PlainName};
 use crate::random::random_array;
@@ -57,6 +57,7 @@ impl Volume {
         })?;
         if let Some(file) = opened {
             node.file.set_new();
+            node.at_home.store(true, std::sync::atomic::Ordering::Release);
             self.keep_file(&node, &Arc::new(file));
         }
         // The lower filesystem saw the caller without its further groups, and so refused to set the
@@ -81,12 +82,19 @@ impl Volume {
         umask: u32,
         caller: Caller,
     ) -> Result<Attr, FsError> {
-        let policy = self.marker_of(&self.nodes.find(parent)?)?.policy;
-        let marker = DirMarker { dir: DirId(random_array(self.data_keys.random())), policy };
+        let above = self.marker_of(&self.nodes.find(parent)?)?;
+        let id = DirId(random_array(self.data_keys.random()));
+        let marker = |name: &LowerName| DirMarker {
+            dir: id,
+            policy: above.policy,
+            home: self.dir_home(id, above.dir, name),
+        };
+        let mut made_marker = None;
         let temporary = self.temporary_name()?;
         let (node, attr) = self.make(parent, name, |dir, name| {
             let wanted = mode & PERMISSION_BITS;
             acting_as(caller.uid, caller.gid, umask, || dir.mkdir(&temporary, wanted | OWNER_ALL))?;
+            let marker = *made_marker.insert(marker(name));
             let made = self.furnish(dir, &temporary, &marker, wanted, umask).and_then(|()| {
                 dir.rename(&temporary, dir, name, LowerRename::NoReplace)?;
                 dir.stat(name)
@@ -96,7 +104,9 @@ impl Volume {
             }
             made
         })?;
-        node.set_marker(marker);
+        if let Some(marker) = made_marker {
+            node.set_marker(marker);
+        }
         Ok(attr)
     }
 
@@ -256,17 +266,35 @@ impl Volume {
             Place::Pinned(_) => None,
         };
         // The old name may go at once: the new one must be as durable as that was.
-        self.make_reachable(&self.nodes.find(parent)?)?;
+        let new_parent = self.nodes.find(parent)?;
+        self.make_reachable(&new_parent)?;
+        let dir_id = self.marker_of(&new_parent)?.dir;
         let (_, attr) = self.make(parent, name, |dir, name| {
             if let LowerEntry::Long { sidecar } = classify(name.as_bytes()) {
                 dir.open_file(&sidecar, Access::ReadOnly)?.sync(SyncScope::All)?;
             }
-            match (&place, &source) {
-                (Place::Named { name: old, .. }, Some(source)) => source.link(old, dir, name)?,
-                (Place::Pinned(pinned), _) => pinned.link_to(dir, name)?,
-                _ => {}
+            let link = || {
+                match (&place, &source) {
+                    (Place::Named { name: old, .. }, Some(source)) => {
+                        source.link(old, dir, name)?;
+                    }
+                    (Place::Pinned(pinned), _) => pinned.link_to(dir, name)?,
+                    _ => {}
+                }
+                dir.stat(name)
+            };
+            if node.kind != NodeKind::File || !self.names_are_bound() {
+                return link();
             }
-            dir.stat(name)
+            node.file.still(|| {
+                let links = self.stat_of(&node).map_err(as_lower)?.nlink;
+                let old = self.release_home(&node, links, dir_id, name).map_err(as_lower)?;
+                link().inspect_err(|_| {
+                    if let Some(old) = &old {
+                        self.put_home_back(&node, old);
+                    }
+                })
+            })
         })?;
         Ok(attr)
     }
@@ -300,6 +328,14 @@ impl Volume {
     pub(super) fn temporary_name(&self) -> Result<LowerName, FsError> {
         let id: [u8; 8] = random_array(self.data_keys.random());
         own_name(&format!("{TEMPORARY_PREFIX}{}", crate::codec::hex(&id)))
+    }
+}
+
+/// The error of a step inside of one of the lower filesystem's.
+fn as_lower(error: FsError) -> LowerError {
+    match error {
+        FsError::Lower(error) => error,
+        _ => LowerError { op: "linkat", errno: libc::EIO },
     }
 }
 

@@ -14,6 +14,8 @@ pub enum CorruptPart {
     Block(BlockNo),
     /// Prelude or envelope slots.
     Header,
+    /// A file or directory that belongs elsewhere.
+    Home,
     /// The lower length fits no plaintext.
     Length,
     /// A directory's marker.
@@ -31,6 +33,7 @@ impl fmt::Display for CorruptPart {
         match self {
             Self::Block(no) => write!(f, "block {no}"),
             Self::Header => f.write_str("header"),
+            Self::Home => f.write_str("place in the tree"),
             Self::Length => f.write_str("length"),
             Self::Marker => f.write_str("directory marker"),
             Self::Name => f.write_str("name"),
@@ -61,6 +64,8 @@ pub enum FsError {
     NotFound,
     /// The volume is mounted read-only.
     ReadOnly,
+    /// Nothing tells whether the volume was closed: its state is missing, or was changed.
+    StateUnknown,
     /// The kernel names a node that we do not know.
     StaleNode,
     /// Not offered.
@@ -85,6 +90,7 @@ impl fmt::Display for FsError {
             Self::NameTooLong => f.write_str("name too long"),
             Self::NotFound => f.write_str("no such file or directory"),
             Self::ReadOnly => f.write_str("read-only volume"),
+            Self::StateUnknown => f.write_str("the volume's state is missing or was changed"),
             Self::StaleNode => f.write_str("stale node"),
             Self::Unsupported => f.write_str("not supported"),
             Self::VolumeBusy => f.write_str("the volume is open elsewhere"),

@@ -13,6 +13,7 @@ use crate::fs::content::{Trust, View, check_empty, u64_of, usize_of};
 use crate::fs::data_keys::{DataKeys, FreshKey};
 use crate::fs::gaps::Gaps;
 use crate::fs::header_io::{HeaderState, OpenKeys, keeping_mtime};
+use crate::fs::home::Housing;
 use crate::fs::recover::is_header_missing;
 use crate::lower::{LowerFile, SyncScope};
 use crate::sync::{Mutex, Rank, RwLock};
@@ -69,6 +70,8 @@ pub struct FileEnv<'a> {
     pub policy: u32,
     /// How far the lower file is trusted.
     pub trust: Trust,
+    /// Where the file belongs.
+    pub home: &'a dyn Housing,
 }
 
 impl Default for FileNode {
@@ -175,7 +178,10 @@ impl FileNode {
         work: impl FnOnce(&mut Content, &Header, &Arc<OpenKeys>) -> Result<T, FsError>,
     ) -> Result<T, FsError> {
         let random = env.data_keys.random();
-        let (state, keys, bytes) = HeaderState::create(env.data_keys.volume(), fresh, random)?;
+        // Under the content lock: a rename moves the home of a file that has one.
+        let home = env.home.home_of(fresh.file)?;
+        let (state, keys, bytes) =
+            HeaderState::create(env.data_keys.volume(), fresh, &home, random)?;
         let header = Header { bytes: Some(bytes) };
         let result = work(content, &header, &keys)?;
         *self.header.lock() = Some(state);
@@ -222,10 +228,11 @@ impl FileNode {
         }
         // A rewrap, or a whole new content, may have come while the key service was asked. Then the
         // caller asks again.
-        let (now, _) = HeaderState::peek(env.file, env.data_keys)?;
+        let (now, header) = HeaderState::peek(env.file, env.data_keys)?;
         if now.envelope != state.envelope || now.prelude.file != state.prelude.file {
             return Ok(());
         }
+        env.home.check(now.prelude.file, &header.home)?;
         let lower = env.file.len()?;
         let size = plain_len(lower);
         if size.0 == 0 && env.trust == Trust::Strict {
@@ -265,6 +272,12 @@ impl FileNode {
             Some(size) => Ok(size),
             None => Ok(plain_len(env.file.len()?)),
         }
+    }
+
+    /// Runs `work` while nobody reads or writes content, and no header is made.
+    pub fn still<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _content = self.content.write();
+        work()
     }
 
     /// Runs `work` while nobody writes an envelope, which would keep the mtime that it found.

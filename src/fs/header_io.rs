@@ -10,7 +10,8 @@ use crate::crypto::kdf::{FileKeys, MacKey};
 use crate::crypto::suite::Suite;
 use crate::format::envelope::Envelope;
 use crate::format::envelope::SlotIndex;
-use crate::format::header::{FileHeader, Prelude};
+use crate::format::header::{FileHeader, Prelude, encode_new};
+use crate::format::home::Home;
 use crate::format::layout::HEADER_LEN;
 use crate::fs::data_keys::{DataKeys, FreshKey, envelope_of};
 use crate::fs::{CorruptPart, FsError};
@@ -92,20 +93,14 @@ impl HeaderState {
     pub fn create(
         volume: crate::format::ids::VolumeId,
         fresh: FreshKey,
+        home: &Home,
         random: &dyn Random,
     ) -> Result<(Self, Arc<OpenKeys>, [u8; HEADER_LEN]), FsError> {
         let FreshKey { file, keys, wrapped, policy } = fresh;
         let prelude = Prelude { suite: Suite::Xaes256Gcm, generation: 0, volume, file };
         let envelope = envelope_of(wrapped, policy, 1, false);
-        let slot = envelope
-            .encode(&prelude, &keys.header)
+        let bytes = encode_new(&prelude, home, &envelope, &keys.header)
             .map_err(|_| FsError::Bug("wrapped data key does not fit its slot"))?;
-        let mut bytes = [0; HEADER_LEN];
-        let (first, rest) = bytes.split_at_mut(crate::format::layout::PRELUDE_LEN);
-        first.copy_from_slice(&prelude.encode());
-        if let Some(place) = rest.get_mut(..slot.len()) {
-            place.copy_from_slice(&slot);
-        }
         let state = Self { prelude, envelope, slot: SlotIndex::A, synced: false };
         Ok((state, OpenKeys::new(keys, random), bytes))
     }

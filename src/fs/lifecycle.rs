@@ -8,11 +8,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::clock::Clock;
 use crate::crypto::kdf::VolumeKeys;
 use crate::crypto::suite::Suite;
+use crate::format::home::DirHome;
 use crate::format::ids::{DirId, VolumeId};
 use crate::format::marker::DirMarker;
 use crate::format::name::{MARKER_NAME, TEMPORARY_PREFIX, VOLUME_DIR};
 use crate::format::state::VolumeState;
-use crate::format::volume::{self, KeyPolicyEntry, KmsPlace, VolumeConfig, WrappedVolumeKey};
+use crate::format::volume::{
+    self, KeyPolicyEntry, KmsPlace, NameBinding, VolumeConfig, WrappedVolumeKey,
+};
 use crate::fs::content::Trust;
 use crate::fs::data_keys::{DEFAULT_POLICY, DataKeys, volume_context};
 use crate::fs::descriptors::OpenNodes;
@@ -89,7 +92,8 @@ pub fn init(lower: &Path, new: &NewVolume<'_>) -> Result<VolumeId, FsError> {
         new.service.generate_data_key(&KeyRef::new(new.alias), &volume_context(volume)?)?;
     let keys = VolumeKeys::derive(&generated.plain.0, &volume.0);
 
-    let marker = DirMarker { dir: DirId(random_array(new.random)), policy: DEFAULT_POLICY };
+    let dir = DirId(random_array(new.random));
+    let marker = DirMarker { dir, policy: DEFAULT_POLICY, home: DirHome::default() };
     let bytes = marker.encode(volume, &keys.markers);
     store(&root, MARKER_NAME, &bytes, new.random)?;
     let (secs, nanos) = since_epoch(new.clock.now());
@@ -101,6 +105,7 @@ pub fn init(lower: &Path, new: &NewVolume<'_>) -> Result<VolumeId, FsError> {
         created: timestamp(secs),
         policies: vec![KeyPolicyEntry { number: DEFAULT_POLICY, alias: new.alias.to_owned() }],
         kms: new.kms.clone(),
+        names: NameBinding::Bound,
         volume_key: WrappedVolumeKey {
             key_arn: generated.wrapped.key_arn.as_str().to_owned(),
             material: generated.wrapped.material.map(|material| material.0),
@@ -181,8 +186,9 @@ impl Volume {
     /// Opens a volume; after an unclean stop, mends what was not synced (read-write only).
     ///
     /// # Errors
-    /// `FsError::VolumeBusy` if it is open elsewhere; `FsError::VolumeMissing`,
-    /// `FsError::VolumeConfig`, `FsError::Key`, `FsError::Lower`.
+    /// `FsError::VolumeBusy` if it is open elsewhere; `FsError::StateUnknown` if nothing tells
+    /// whether it was closed (read-write only); `FsError::VolumeMissing`, `FsError::VolumeConfig`,
+    /// `FsError::Key`, `FsError::Lower`.
     pub fn open(
         lower: &Path,
         service: Arc<dyn KeyService>,
@@ -196,13 +202,20 @@ impl Volume {
         let keys = open_volume_key(&*service, unverified.volume_key(), volume)?;
         let config = unverified.verify(&keys.config).map_err(FsError::VolumeConfig)?;
 
-        let state = load_state(&own, &keys);
+        let known = load_state(&own, &keys);
+        if known.is_none() && !options.read_only {
+            return Err(FsError::StateUnknown);
+        }
+        let state_is_known = known.is_some();
+        // Not to be taken for a crash, which would excuse what somebody cut off.
+        let state = known.unwrap_or(CLOSED);
         let trust = match (options.read_only, state.clean) {
             (true, false) => Trust::Lenient,
             (_, _) => Trust::Strict,
         };
         let data_keys = DataKeys::new(service, random, volume, &config.policies);
         let root_pin = root.pin_self()?;
+        let binding = config.names;
         let mut opened = Self {
             nodes: NodeTable::new(&root_pin.stat()?),
             root: Arc::new(root),
@@ -215,10 +228,12 @@ impl Volume {
             rewraps: RewrapQueue::default(),
             clock,
             trust,
+            binding,
             read_only: options.read_only,
             dirty: AtomicBool::new(false),
             lower_path: lower.to_path_buf(),
             recovery: None,
+            state_is_known,
             checkpoints: Mutex::new(
                 Rank::Cache,
                 Checkpoints {
@@ -240,6 +255,26 @@ impl Volume {
             opened.store_state(false)?;
         }
         Ok(opened)
+    }
+
+    /// Writes a new state that says that the volume is closed, if the one that is there cannot be read.
+    /// What does not fit in a file is then corrupt, and not the trace of a crash. Whether it was
+    /// needed.
+    ///
+    /// # Errors
+    /// As [`Volume::open`].
+    pub fn renew_state(
+        lower: &Path,
+        service: Arc<dyn KeyService>,
+        random: Arc<dyn Random>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<bool, FsError> {
+        let options = OpenOptions { read_only: true };
+        let volume = Self::open(lower, service, random, clock, options)?;
+        if !volume.state_is_known {
+            volume.store_state(true)?;
+        }
+        Ok(!volume.state_is_known)
     }
 
     /// Identity of the volume.
@@ -347,14 +382,15 @@ fn take_lock(own: &LowerDir, options: OpenOptions) -> Result<Option<LockedFile>,
     }
 }
 
-/// The clean marker. One that is missing or wrong means that everything has to be looked at.
-fn load_state(own: &LowerDir, keys: &VolumeKeys) -> VolumeState {
-    let unknown = VolumeState { clean: false, checkpoint_secs: i64::MIN, checkpoint_nanos: 0 };
-    own_name(STATE_NAME)
-        .ok()
-        .and_then(|name| own.read_small(&name, STATE_LEN_MAX).ok())
-        .and_then(|bytes| VolumeState::parse(&bytes, &keys.checkpoint).ok())
-        .unwrap_or(unknown)
+/// What is taken for true where the state is unknown.
+const CLOSED: VolumeState =
+    VolumeState { clean: true, checkpoint_secs: i64::MIN, checkpoint_nanos: 0 };
+
+/// The clean marker; `None` if it is missing or wrong. No crash leaves it so.
+fn load_state(own: &LowerDir, keys: &VolumeKeys) -> Option<VolumeState> {
+    let name = own_name(STATE_NAME).ok()?;
+    let bytes = own.read_small(&name, STATE_LEN_MAX).ok()?;
+    VolumeState::parse(&bytes, &keys.checkpoint).ok()
 }
 
 /// Refuses a directory that is in use.

@@ -1,7 +1,8 @@
 //! The filesystem core: names, headers, content, rotation. Knows nothing of FUSE.
 //!
 //! [`Volume`] is the whole surface. Its operations stand by subject: `lookup` and `readdir`,
-//! `create`, `remove`, `attrs`, `xattrs`, `io`; what concerns one file's content and header stands in
+//! `create`, `remove`, `attrs`, `xattrs`, `io`, `home`; checks and repairs in `fsck`, `findings`,
+//! `repair` and `salvage`; what concerns one file's content and header stands in
 //! `file`, `content`, `resize`, `holes`, `header_io`, `rewrap` and `recover`, which know no names and
 //! run on any [`crate::lower::LowerFile`].
 
@@ -15,10 +16,12 @@ mod data_keys;
 mod descriptors;
 mod error;
 mod file;
+mod findings;
 mod fsck;
 mod gaps;
 mod header_io;
 mod holes;
+mod home;
 mod io;
 mod lifecycle;
 mod lookup;
@@ -30,9 +33,11 @@ mod recover;
 mod recover_names;
 mod recover_tree;
 mod remove;
+mod repair;
 mod resize;
 mod rewrap;
 mod rewrap_queue;
+mod salvage;
 mod status;
 mod sweep;
 mod types;
@@ -52,7 +57,8 @@ pub use content::Trust;
 pub use data_keys::DataKeys;
 pub use error::{CorruptPart, FsError};
 pub use file::{FileEnv, FileNode};
-pub use fsck::{Finding, FsckDepth, FsckReport};
+pub use findings::{CODES, Finding, FsckDepth, FsckReport, Rebind, Repair};
+pub use home::{Homeless, Housing};
 pub use lifecycle::{NewVolume, OpenOptions, VolumeSummary, init, probe, rehearse};
 pub use recover::{Mended, mend};
 pub use recover_tree::RecoveryReport;

@@ -60,7 +60,11 @@ pub struct Node {
     pub name_durable: AtomicBool,
     /// Of a directory: entries whose own files are not known to be durable.
     unsynced: Mutex<Unsynced>,
+    /// Whether a file was seen to belong where it lies; so is one that was made here.
+    pub at_home: AtomicBool,
     place: Mutex<Place>,
+    /// The name that it had last, once it has none.
+    lost_name: Mutex<Option<(Arc<Node>, LowerName)>>,
     descriptors: RwLock<Descriptors>,
     /// Lookups that the kernel has not taken back.
     lookups: AtomicU64,
@@ -77,7 +81,9 @@ impl Node {
             entries: RwLock::new(Rank::Dir, ()),
             name_durable: AtomicBool::new(true),
             unsynced: Mutex::new(Rank::Cache, Unsynced::default()),
+            at_home: AtomicBool::new(false),
             place: Mutex::new(Rank::Cache, place),
+            lost_name: Mutex::new(Rank::Cache, None),
             descriptors: RwLock::new(Rank::Cache, Descriptors::default()),
             lookups: AtomicU64::new(0),
         }
@@ -113,6 +119,23 @@ impl Node {
         *self.place.lock() = place;
     }
 
+    /// The node loses its name.
+    pub fn lose_name(&self, pinned: Pinned) {
+        let place = std::mem::replace(&mut *self.place.lock(), Place::Pinned(Arc::new(pinned)));
+        if let Place::Named { parent, name } = place {
+            *self.lost_name.lock() = Some((parent, name));
+        }
+    }
+
+    /// Directory and name where the node lies, or lay last.
+    pub fn last_place(&self) -> Option<(Arc<Node>, LowerName)> {
+        match self.place() {
+            Place::Named { parent, name } => Some((parent, name)),
+            Place::Pinned(_) => self.lost_name.lock().clone(),
+            Place::Root => None,
+        }
+    }
+
     /// The directory that the node's name lies in.
     pub fn parent(&self) -> Option<Arc<Node>> {
         match &*self.place.lock() {
@@ -141,6 +164,7 @@ impl Node {
         };
         if moved {
             *place = Place::Named { parent: Arc::clone(parent), name: name.clone() };
+            self.at_home.store(false, Ordering::Release);
         }
     }
 

@@ -75,6 +75,8 @@ impl Volume {
     }
 
     fn store_policy(&self, node: &Arc<Node>, policy: u32) -> Result<bool, FsError> {
+        // A rename writes the marker too.
+        let _entries = node.entries.write();
         let marker = self.marker_of(node)?;
         if marker.policy == policy {
             return Ok(false);

@@ -37,7 +37,7 @@ impl Mended {
 }
 
 /// What lies in a page.
-enum Found {
+pub(super) enum Found {
     Hole,
     Record { len: usize, position: Position },
     Corrupt,
@@ -174,7 +174,11 @@ impl Scan {
     }
 }
 
-fn look(file: &dyn LowerFile, keys: &OpenKeys, block: BlockNo) -> Result<Found, FsError> {
+pub(super) fn look(
+    file: &dyn LowerFile,
+    keys: &OpenKeys,
+    block: BlockNo,
+) -> Result<Found, FsError> {
     let mut page = [0; PAGE_LEN];
     let page = page.get_mut(..record_len(block)).unwrap_or_default();
     let len = file.read_at(record_at(block), page)?;

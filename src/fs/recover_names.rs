@@ -4,6 +4,7 @@
 //! Both are durable before the first fsync below or of them returns, so that nothing of what is found
 //! here was ever synced. What holds content keeps it, under a new name.
 
+use crate::format::home::DirHome;
 use crate::format::ids::DirId;
 use crate::format::marker::DirMarker;
 use crate::format::name::{LowerEntry, MARKER_NAME, classify, lower_form};
@@ -36,9 +37,8 @@ impl Volume {
         }
         let names = names_in(dir)?;
         let has_marker = !is_unwritten(dir, &own_name(MARKER_NAME)?, MARKER_LEN_MAX)?;
-        // The root's is as old as the volume; and without a checkpoint nothing tells a marker that
-        // never came from one that was taken away.
-        if !has_marker && (path.is_empty() || since.secs == i64::MIN) {
+        // The root's is as old as the volume.
+        if !has_marker && path.is_empty() {
             return Ok(());
         }
         let marker = if has_marker {
@@ -46,8 +46,7 @@ impl Volume {
             let Ok(marker) = self.load_marker(dir) else { return Ok(()) };
             marker
         } else {
-            let policy = self.load_marker(parent).map_or(DEFAULT_POLICY, |above| above.policy);
-            DirMarker { dir: DirId(random_array(self.data_keys.random())), policy }
+            self.new_marker(parent, path)
         };
         for name in &names {
             match classify(name.as_bytes()) {
@@ -74,6 +73,18 @@ impl Volume {
         report.names_lost += 1;
         note_repair(report, format!("{path}: the directory's marker was made anew"));
         Ok(())
+    }
+
+    /// A marker with a new id for the directory at a lower path.
+    fn new_marker(&self, parent: &LowerDir, path: &str) -> DirMarker {
+        let id = DirId(random_array(self.data_keys.random()));
+        let above = self.load_marker(parent).ok();
+        let name = path.rsplit('/').next().map(str::as_bytes).map(LowerName::from_bytes);
+        let home = match (&above, name) {
+            (Some(above), Some(Ok(name))) => self.dir_home(id, above.dir, &name),
+            _ => DirHome::default(),
+        };
+        DirMarker { dir: id, policy: above.map_or(DEFAULT_POLICY, |above| above.policy), home }
     }
 
     /// Removes an entry of which nothing reached the disk; gives another one a name.

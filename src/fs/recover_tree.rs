@@ -81,6 +81,8 @@ impl Volume {
         report: &mut RecoveryReport,
         waiting: &mut Vec<(Arc<LowerDir>, LowerName, String)>,
     ) -> Result<(), FsError> {
+        // Without a marker nothing in it can be bound, or opened.
+        let id = self.load_marker(dir).map(|marker| marker.dir);
         for name in names_in(dir)? {
             let path = format!("{path}/{name}");
             if name.as_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
@@ -93,12 +95,20 @@ impl Volume {
             }
             match dir.stat(&name) {
                 Ok(stat) if stat.kind == NodeKind::Dir => {
+                    if stat.ctime >= since
+                        && let Ok(id) = id
+                    {
+                        note_bound(report, &path, self.bind_here(dir, id, &name, &stat));
+                    }
                     waiting.push((Arc::clone(dir), name, path));
                 }
                 Ok(stat) if stat.kind == NodeKind::File && stat.ctime >= since => {
                     report.files_checked += 1;
                     let file = dir.open_file(&name, Access::ReadWrite).map_err(FsError::from);
                     note(report, &path, &file.and_then(|file| mend(&file, &self.data_keys)));
+                    if let (Ok(id), Ok(stat)) = (id.clone(), dir.stat(&name)) {
+                        note_bound(report, &path, self.bind_here(dir, id, &name, &stat));
+                    }
                 }
                 Ok(_) => {}
                 Err(error) => note(report, &path, &Err(error.into())),
@@ -107,7 +117,7 @@ impl Volume {
         Ok(())
     }
 
-    fn remove_leftover(&self, dir: &LowerDir, name: &LowerName) {
+    pub(super) fn remove_leftover(&self, dir: &LowerDir, name: &LowerName) {
         match dir.stat(name) {
             Ok(stat) if stat.kind == NodeKind::Dir => self.discard_dir(dir, name),
             Ok(_) => {
@@ -162,6 +172,23 @@ pub(super) fn note_repair(report: &mut RecoveryReport, text: String) {
     tracing::warn!(repair = %text, "recovery");
     if report.repairs.len() < LISTED_MAX {
         report.repairs.push(text);
+    }
+}
+
+/// A rename that was under way: what was moved belongs where it lies.
+fn note_bound(report: &mut RecoveryReport, path: &str, bound: Result<bool, FsError>) {
+    match bound {
+        Ok(false) => {}
+        Ok(true) => {
+            report.files_mended += 1;
+            let text = format!("{path}: bound to where it lies");
+            tracing::warn!(repair = %text, "recovery");
+            if report.repairs.len() < LISTED_MAX {
+                report.repairs.push(text);
+            }
+        }
+        // Why it cannot be opened is told elsewhere.
+        Err(error) => tracing::warn!(%path, %error, "binding to where it lies"),
     }
 }
 

@@ -1,9 +1,11 @@
 //! Removing and renaming entries.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::format::name::{LowerEntry, LowerForm, classify};
 
+use crate::fs::home::Moving;
 use crate::fs::lookup::Found;
 use crate::fs::names::{drop_sidecar, object};
 use crate::fs::nodes::{Node, Place};
@@ -28,12 +30,32 @@ impl Volume {
         }
         let target = self.external_target(&found);
         self.pin(&found)?;
-        found.dir.unlink(&found.name)?;
+        self.unlink_file(&found)?;
         drop_sidecar(&found.dir, &form);
         if let Some(text) = target {
             self.drop_target(&text);
         }
         Ok(())
+    }
+
+    /// Removes a lower name. The last but one name of a file: the file is bound to the other again,
+    /// if that is known.
+    fn unlink_file(&self, found: &Found) -> Result<(), FsError> {
+        let may_settle = self.names_are_bound()
+            && found.stat.kind == NodeKind::File
+            && found.stat.nlink == 2
+            && found.stat.len.0 > 0;
+        let node = may_settle.then(|| self.nodes.known(found.stat.id.ino)).flatten();
+        let Some(node) = node else {
+            return Ok(found.dir.unlink(&found.name)?);
+        };
+        node.file.still(|| {
+            found.dir.unlink(&found.name)?;
+            if let Err(error) = self.settle_home(&node) {
+                tracing::warn!(node = node.id.0, %error, "binding a file to its last name");
+            }
+            Ok(())
+        })
     }
 
     /// The text of a symbolic link whose target has a file of its own, if this is its last name.
@@ -53,7 +75,7 @@ impl Volume {
             Place::Root | Place::Pinned(_) => false,
         };
         if is_its_name {
-            node.set_place(Place::Pinned(Arc::new(found.dir.pin(&found.name)?)));
+            node.lose_name(found.dir.pin(&found.name)?);
         }
         Ok(())
     }
@@ -141,28 +163,59 @@ impl Volume {
             // Two names of one file: POSIX wants nothing done.
             return Ok(());
         }
-        match (how, target) {
+        let held = RefCell::new(Vec::new());
+        let there = Moving {
+            found: &source,
+            parent: &parent,
+            new_parent: &new_parent,
+            new_form: &new_form,
+            held: &held,
+        };
+        let done = match (how, &target) {
             (RenameHow::Exchange, Some(target)) => {
                 store_durable_sidecar(&source.dir, &form)?;
                 store_durable_sidecar(&target.dir, &new_form)?;
+                let back = Moving {
+                    found: target,
+                    parent: &new_parent,
+                    new_parent: &parent,
+                    new_form: &form,
+                    held: &held,
+                };
+                self.exchange(&there, &back)
+            }
+            (_, target) => self.rehoming(&there, &mut || {
+                self.move_over(&source, target.as_ref(), &new_parent, &new_form)?;
+                if form != new_form || parent.id != new_parent.id {
+                    drop_sidecar(&source.dir, &form);
+                }
+                Ok(())
+            }),
+        };
+        held.take().iter().for_each(|node| self.let_go(node));
+        done
+    }
+
+    /// Two entries change places. A directory is held before a file, and of two of a kind the one with
+    /// the lower number.
+    fn exchange(&self, there: &Moving<'_>, back: &Moving<'_>) -> Result<(), FsError> {
+        let order = |moving: &Moving<'_>| (!moving.found.is_dir(), moving.found.stat.id);
+        let (first, second) =
+            if order(there) <= order(back) { (there, back) } else { (back, there) };
+        self.rehoming(first, &mut || {
+            self.rehoming(second, &mut || {
+                let (source, target) = (there.found, back.found);
                 source.dir.rename(
                     &source.name,
                     &target.dir,
                     &target.name,
                     LowerRename::Exchange,
                 )?;
-                self.moved(&source, &new_parent, &new_form);
-                self.moved(&target, &parent, &form);
+                self.moved(source, there.new_parent, there.new_form);
+                self.moved(target, back.new_parent, back.new_form);
                 Ok(())
-            }
-            (_, target) => {
-                self.move_over(&source, target.as_ref(), &new_parent, &new_form)?;
-                if form != new_form || parent.id != new_parent.id {
-                    drop_sidecar(&source.dir, &form);
-                }
-                Ok(())
-            }
-        }
+            })
+        })
     }
 
     /// Whether an entry is this directory, or one above it: a tree cannot be moved into itself. The

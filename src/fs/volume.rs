@@ -9,11 +9,12 @@ use crate::clock::Clock;
 use crate::crypto::kdf::VolumeKeys;
 use crate::format::marker::DirMarker;
 use crate::format::name::{LowerEntry, MARKER_NAME, classify};
-use crate::format::volume::VolumeConfig;
+use crate::format::volume::{NameBinding, VolumeConfig};
 use crate::fs::content::Trust;
 use crate::fs::data_keys::{DEFAULT_POLICY, DataKeys};
 use crate::fs::descriptors::OpenNodes;
 use crate::fs::file::FileEnv;
+use crate::fs::home::NodeHousing;
 use crate::fs::names::Names;
 use crate::fs::nodes::{Node, NodeTable, Place};
 use crate::fs::rewrap_queue::RewrapQueue;
@@ -41,12 +42,16 @@ pub struct Volume {
     pub(super) rewraps: RewrapQueue,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) trust: Trust,
+    /// Whether names are bound; as the configuration says.
+    pub(super) binding: NameBinding,
     pub(super) read_only: bool,
     /// Something was written since the last checkpoint.
     pub(super) dirty: AtomicBool,
     /// Lower directory as it was named at opening, for people.
     pub(super) lower_path: PathBuf,
     pub(super) recovery: Option<RecoveryReport>,
+    /// Whether the state could be read at opening.
+    pub(super) state_is_known: bool,
     /// Rank CACHE.
     pub(super) checkpoints: Mutex<Checkpoints>,
     /// Held as long as the volume is open for writing.
@@ -112,6 +117,7 @@ impl Volume {
             return Ok(marker);
         }
         let marker = self.load_marker(&*self.dir_of(node)?)?;
+        self.check_dir_home(node, &marker)?;
         node.set_marker(marker);
         Ok(marker)
     }
@@ -166,8 +172,9 @@ impl Volume {
     ) -> Result<T, FsError> {
         let file = self.file_of(node)?;
         let file = Remembering { file: &*file, written: &node.written };
-        let env = FileEnv { file: &file, data_keys: &self.data_keys, policy, trust: self.trust };
-        let result = work(&env);
+        let (data_keys, home) = (&self.data_keys, &NodeHousing { volume: self, node });
+        let env = FileEnv { file: &file, data_keys, policy, trust: self.trust, home };
+        let result = self.check_moved(node, &file).and_then(|()| work(&env));
         if node.file.take_freshly_loaded() {
             self.keys_loaded(node, &env);
         }
@@ -201,7 +208,8 @@ impl Volume {
         let dropped = self.file_of(node).and_then(|file| {
             let data_keys = &self.data_keys;
             let file = Remembering { file: &*file, written: &node.written };
-            let env = FileEnv { file: &file, data_keys, policy: 0, trust: self.trust };
+            let home = &NodeHousing { volume: self, node };
+            let env = FileEnv { file: &file, data_keys, policy: 0, trust: self.trust, home };
             node.file.drop_keys(&env)
         });
         if let Err(error) = dropped {

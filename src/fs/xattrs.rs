@@ -113,6 +113,11 @@ impl Volume {
             }
             false => name,
         };
+        self.remove_lower_xattr(&node, lower)
+    }
+
+    /// Removes an attribute by its lower name.
+    pub(super) fn remove_lower_xattr(&self, node: &Arc<Node>, lower: &[u8]) -> Result<(), FsError> {
         let _: () = match node.place() {
             Place::Root => self.root_pin.remove_xattr(lower)?,
             Place::Named { parent, name } => self.dir_of(&parent)?.remove_xattr(&name, lower)?,
@@ -146,21 +151,42 @@ impl Volume {
     /// # Errors
     /// `FsError::Corrupt` for the first that does not; `FsError::Key`, `FsError::Lower`.
     pub(super) fn check_xattrs(&self, node: &Arc<Node>) -> Result<(), FsError> {
-        let corrupt = || FsError::Corrupt(CorruptPart::Xattr);
-        let names = match self.lower_xattrs(node) {
-            Err(FsError::Lower(LowerError { errno: libc::EOPNOTSUPP, .. })) => return Ok(()),
-            names => names?,
-        };
-        for lower in names.iter().filter(|lower| is_ours(lower)) {
-            let stored = self.load_xattr(node, lower)?;
-            let name =
-                open_name(&self.keys.xattr_names, lower, Some(&stored)).map_err(|_| corrupt())?;
-            let sealed_name = seal_name(&self.keys.xattr_names, &name);
-            self.with_xattr_key(node, |owner, key| {
-                open_value(key, owner, &sealed_name, &stored).map(drop).map_err(|_| corrupt())
-            })?;
+        for stored in self.sealed_xattrs(node)? {
+            self.check_xattr(node, &stored)?;
         }
         Ok(())
+    }
+
+    /// Lower names and values of the sealed attributes of a node.
+    pub(super) fn sealed_xattrs(&self, node: &Arc<Node>) -> Result<Vec<StoredXattr>, FsError> {
+        let names = match self.lower_xattrs(node) {
+            Err(FsError::Lower(LowerError { errno: libc::EOPNOTSUPP, .. })) => Vec::new(),
+            names => names?,
+        };
+        let ours = names.into_iter().filter(|name| is_ours(name));
+        ours.map(|name| {
+            let value = self.load_xattr(node, &name)?;
+            Ok(StoredXattr { name, value })
+        })
+        .collect()
+    }
+
+    /// Whether one sealed attribute opens.
+    ///
+    /// # Errors
+    /// As [`Volume::check_xattrs`].
+    pub(super) fn check_xattr(
+        &self,
+        node: &Arc<Node>,
+        stored: &StoredXattr,
+    ) -> Result<(), FsError> {
+        let StoredXattr { name: lower, value } = stored;
+        let corrupt = || FsError::Corrupt(CorruptPart::Xattr);
+        let name = open_name(&self.keys.xattr_names, lower, Some(value)).map_err(|_| corrupt())?;
+        let sealed_name = seal_name(&self.keys.xattr_names, &name);
+        self.with_xattr_key(node, |owner, key| {
+            open_value(key, owner, &sealed_name, value).map(drop).map_err(|_| corrupt())
+        })
     }
 
     /// Runs `work` with the id that values are bound to and the key that seals them: those of the
@@ -216,6 +242,15 @@ impl Volume {
             Place::Pinned(pinned) => pinned.list_xattrs()?,
         })
     }
+}
+
+/// A sealed attribute as it lies on a lower entry.
+#[derive(Clone, Debug)]
+pub(super) struct StoredXattr {
+    /// Lower name.
+    pub name: Vec<u8>,
+    /// Lower value.
+    pub value: Vec<u8>,
 }
 
 fn check_lengths(name: &[u8], value: &[u8]) -> Result<(), FsError> {

@@ -21,9 +21,9 @@ pub(crate) fn errno(error: &FsError) -> Errno {
         FsError::ReadOnly => Errno::EROFS,
         FsError::StaleNode => Errno::ESTALE,
         FsError::Unsupported => Errno::EOPNOTSUPP,
-        // These three end an opening; no request can meet them.
+        // These end an opening; no request can meet them.
         FsError::VolumeBusy => Errno::EBUSY,
-        FsError::VolumeConfig(_) | FsError::VolumeMissing => Errno::EIO,
+        FsError::StateUnknown | FsError::VolumeConfig(_) | FsError::VolumeMissing => Errno::EIO,
     }
 }
 

@@ -94,7 +94,7 @@ fn every_report_has_its_fields_in_a_table() {
 /// Law: every finding that fsck can have is explained.
 #[test]
 fn every_finding_is_in_the_table() {
-    let source = document("src/fs/fsck.rs");
+    let source = document("src/fs/findings.rs");
     let table = section("## fsck findings");
     let words = source.split('"').skip(1).step_by(2);
     let is_code = |word: &&str| {

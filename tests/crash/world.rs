@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kmsfs::format::{KeyPolicyEntry, VolumeId};
-use kmsfs::fs::{DataKeys, EmptyHeader, FileEnv, FileNode, FsError, Rewrapped, Trust};
+use kmsfs::fs::{DataKeys, EmptyHeader, FileEnv, FileNode, FsError, Homeless, Rewrapped, Trust};
 use kmsfs::lower::{LowerFile, SyncScope};
 use kmsfs::random::{Random, SeededRandom, random_array};
 use kmsfs::testing::FaultKms;
@@ -89,7 +89,7 @@ impl World {
     }
 
     pub fn env<'a>(&'a self, file: &'a dyn LowerFile, trust: Trust) -> FileEnv<'a> {
-        FileEnv { file, data_keys: &self.data_keys, policy: 0, trust }
+        FileEnv { file, data_keys: &self.data_keys, policy: 0, trust, home: &Homeless }
     }
 
     /// Retires everything but the current material.

@@ -2,7 +2,7 @@
 
 use kmsfs::crypto::{Suite, VolumeKeys};
 use kmsfs::format::{
-    FormatError, KeyPolicyEntry, KmsPlace, VolumeConfig, WrappedVolumeKey, volume,
+    FormatError, KeyPolicyEntry, KmsPlace, NameBinding, VolumeConfig, WrappedVolumeKey, volume,
 };
 
 use super::vector::{ARN, Vector, assert_refused, count, load, secret, volume_id, volume_keys};
@@ -21,6 +21,10 @@ fn config(case: &Vector) -> VolumeConfig {
         kms: match case.find("path") {
             Some(path) => KmsPlace::Directory(path.as_text().to_owned()),
             None => KmsPlace::Embedded,
+        },
+        names: match case.get("bound").as_bool() {
+            true => NameBinding::Bound,
+            false => NameBinding::Free,
         },
         volume_key: WrappedVolumeKey {
             key_arn: ARN.to_owned(),

@@ -2,7 +2,7 @@
 
 use kmsfs::crypto::Suite;
 use kmsfs::format::header::encode_new;
-use kmsfs::format::{Envelope, FileHeader, FormatError, Prelude, Slot, SlotIndex};
+use kmsfs::format::{Envelope, FileHeader, FormatError, Home, Prelude, Slot, SlotIndex};
 
 use super::vector::{Vector, assert_refused, file_id, file_keys, load, volume_id};
 
@@ -73,7 +73,7 @@ fn new_header_has_these_bytes() {
     let cases = load("headers").list("cases");
     let case = cases.iter().find(|case| case.name() == "new file: A, B empty").unwrap();
     let envelope = envelope(&case.list("slots")[0]);
-    let written = encode_new(&prelude(0), &envelope, &file_keys().header).unwrap();
+    let written = encode_new(&prelude(0), &Home::None, &envelope, &file_keys().header).unwrap();
     assert_eq!(written[..], case.padded("header", 1536));
 }
 

@@ -1,12 +1,15 @@
-//! Sections 6 and 7: names, sidecars, markers, symlinks.
+//! Sections 4.3, 6 and 7: names, sidecars, markers, homes, symlinks.
 
 use kmsfs::format::name::{check_sidecar, classify, lower_form};
 use kmsfs::format::{
-    DirMarker, FormatError, LowerEntry, LowerForm, LowerTarget, symlink, symlink::inline_plain_len,
+    DirHome, DirId, DirMarker, FileId, FormatError, Home, HomePlace, LowerEntry, LowerForm,
+    LowerTarget, symlink, symlink::inline_plain_len,
 };
 use kmsfs::name::{LowerName, PlainName};
 
-use super::vector::{ShortNonce, Vector, assert_refused, dir_id, load, volume_id, volume_keys};
+use super::vector::{
+    ShortNonce, Vector, assert_refused, dir_id, file_id, load, volume_id, volume_keys,
+};
 
 #[test]
 fn names_have_this_lower_form() {
@@ -71,11 +74,45 @@ fn own_and_foreign_entries_are_told_apart() {
 }
 
 #[test]
+fn homes_have_these_bytes() {
+    let key = volume_keys().homes;
+    for case in load("homes").list("cases") {
+        let object = LowerName::from_bytes(case.text("lower").as_bytes()).unwrap();
+        let sealed = Some(case.bytes("sealed")).filter(|sealed| !sealed.is_empty());
+        let home = match case.name().as_str() {
+            "released" => Home::released(file_id(), &key),
+            _ => {
+                let place = HomePlace { dir: dir_id(), object: object.clone(), sealed };
+                Home::named(file_id(), &place, &key)
+            }
+        };
+        assert_eq!(home.encode()[..], case.bytes("home"), "{}", case.name());
+        assert_eq!(Home::parse(&case.bytes("home")), Ok(home.clone()));
+        assert!(home.is_at(file_id(), dir_id(), &object, &key));
+    }
+}
+
+#[test]
+fn wrong_homes_are_refused() {
+    let key = volume_keys().homes;
+    for case in load("homes").list("errors") {
+        let object = LowerName::from_bytes(case.text("lower").as_bytes()).unwrap();
+        let (file, dir) = (FileId(case.array("file")), DirId(case.array("directory")));
+        let is_at = |home: Home| match home.is_at(file, dir, &object, &key) {
+            true => Ok(()),
+            false => Err(FormatError::BadTag),
+        };
+        assert_refused(&case, Home::parse(&case.bytes("home")).and_then(is_at));
+    }
+}
+
+#[test]
 fn markers_have_these_bytes() {
     let key = volume_keys().markers;
     for case in load("markers").list("cases") {
         let policy = case.number("policy").try_into().unwrap();
-        let marker = DirMarker { dir: dir_id(), policy };
+        let home = DirHome(case.array("home"));
+        let marker = DirMarker { dir: dir_id(), policy, home };
         assert_eq!(marker.encode(volume_id(), &key)[..], case.bytes("marker"));
         assert_eq!(DirMarker::parse(&case.bytes("marker"), volume_id(), &key), Ok(marker));
     }

@@ -53,6 +53,13 @@ impl Bench {
         Volume::open(self.lower.path(), service, random, clock, options)
     }
 
+    /// Renews the state, if it has to be; whether it had.
+    pub fn renew_state(&self) -> bool {
+        let service = Arc::clone(&self.kms);
+        let (random, clock) = (Arc::new(OsRandom), Arc::new(SystemClock));
+        Volume::renew_state(self.lower.path(), service, random, clock).unwrap()
+    }
+
     /// The lower file or directory behind a path of the volume.
     pub fn lower_of(&self, volume: &Volume, path: &str) -> PathBuf {
         let ino = volume.file_status(Path::new(path)).unwrap().lower_ino;

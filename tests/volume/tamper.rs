@@ -101,7 +101,7 @@ fn changed_content_is_corrupt() {
         ("page 0 zeroed", |p| patch(&p.victim, |b| b[..4096].fill(0)), HEADER),
         ("record moved", |p| patch(&p.victim, |b| b.copy_within(8192..12_288, 4096)), block(1)),
         ("record of another file", take_page_of_other, block(1)),
-        ("header of another file", take_header_of_other, block(0)),
+        ("header of another file", take_header_of_other, FsError::Corrupt(CorruptPart::Home)),
         ("envelopes of another file", take_envelopes_of_other, HEADER),
         ("nonce flipped", |p| flip(&p.victim, 4096, 1), block(1)),
         ("tag flipped", |p| flip(&p.victim, 4096 + 24, 1), block(1)),
@@ -147,7 +147,6 @@ fn every_flipped_byte_of_a_header_is_found() {
     let good = std::fs::read(&paths.victim).unwrap();
     let volume = bench.open();
     for at in 0..1536 {
-        // The generation is read whatever it is, and authenticated by the header tag.
         std::fs::write(&paths.victim, &good).unwrap();
         flip(&paths.victim, at, 0x41);
         for alias in [crate::bench::ALIAS, crate::bench::OTHER] {
@@ -155,6 +154,10 @@ fn every_flipped_byte_of_a_header_is_found() {
         }
         let got = read(&volume, "victim");
         match at {
+            64..392 => {
+                let refused = matches!(got, Err(FsError::Corrupt(CorruptPart::Home)));
+                assert!(refused || got.map(drop) == Err(HEADER), "byte {at} of the home");
+            }
             0..1024 => assert_eq!(got.map(drop), Err(HEADER), "byte {at}"),
             _ => assert!(got.unwrap() == content(1, LEN), "byte {at} of the spare slot"),
         }
@@ -179,17 +182,26 @@ fn rewrapped_file_survives_the_loss_of_either_slot() {
     }
 }
 
-/// Not detected, and said so in the threat model: two whole files that changed places.
+/// Law: a file opens under its own name only.
 #[test]
-fn whole_files_that_changed_places_open() {
+fn whole_files_that_changed_places_are_found() {
     let (bench, paths) = filled();
     let aside = bench.lower.path().join("aside");
     std::fs::rename(&paths.victim, &aside).unwrap();
     std::fs::rename(&paths.other, &paths.victim).unwrap();
     std::fs::rename(&aside, &paths.other).unwrap();
     let volume = bench.open();
-    assert!(read(&volume, "victim").unwrap() == content(2, LEN));
-    assert!(read(&volume, "other").unwrap() == content(1, LEN));
+    let elsewhere = Err(FsError::Corrupt(CorruptPart::Home));
+    assert_eq!(read(&volume, "victim").map(drop), elsewhere);
+    assert_eq!(read(&volume, "other").map(drop), elsewhere);
+    assert_eq!(findings(&volume), ["misplaced", "misplaced"]);
+    // A rename makes nothing right, not even the one that undoes the swap by way of a third name.
+    let (old, new) = (plain("victim"), plain("third"));
+    at(&volume, "", |root| volume.rename(root, &old, root, &new, RenameHow::Replace)).unwrap();
+    assert_eq!(read(&volume, "third").map(drop), elsewhere);
+    let (old, new) = (plain("third"), plain("other"));
+    at(&volume, "", |root| volume.rename(root, &old, root, &new, RenameHow::Exchange)).unwrap();
+    assert!(read(&volume, "other").unwrap() == content(2, LEN), "it is at home again");
 }
 
 /// Law: a directory whose marker was changed is closed; others are open.

@@ -1,4 +1,4 @@
-//! The volume that format version 1 left behind.
+//! The volumes that format version 1 left behind.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -13,24 +13,37 @@ use kmsfs::random::OsRandom;
 use crate::garden::frozen::{beside, expected, open, pack, unlock, unpack};
 use crate::garden::{ALIAS, Garden, OTHER_ALIAS, assert_same, read_volume, to_json};
 
+/// The first volumes, and the first whose names are bound.
+const FROZEN: [(&str, &str); 2] =
+    [("v1-basic.tar.gz", "v1-basic.json"), ("v1-bound.tar.gz", "v1-bound.json")];
+
 #[test]
-fn frozen_volume_reads_as_it_was_written() {
-    let dir = unpack("v1-basic.tar.gz");
-    for read_only in [true, false] {
-        let volume = open(dir.path(), read_only).unwrap();
-        assert_same(&to_json(&read_volume(&volume)), &expected("v1-basic.json"));
-        let mut progress = |_| ControlFlow::Continue(());
-        let report = volume.fsck(FsckDepth::Full, &mut progress).unwrap();
-        assert_eq!(report.findings, []);
-        assert!(volume.status().recovery.is_none(), "the volume was closed cleanly");
-        volume.shutdown().unwrap();
+fn frozen_volumes_read_as_they_were_written() {
+    for (archive, written) in FROZEN {
+        let dir = unpack(archive);
+        for read_only in [true, false] {
+            let volume = open(dir.path(), read_only).unwrap();
+            assert_eq!(volume.names_are_bound(), archive == "v1-bound.tar.gz");
+            assert_same(&to_json(&read_volume(&volume)), &expected(written));
+            let mut progress = |_| ControlFlow::Continue(());
+            let report = volume.fsck(FsckDepth::Full, &mut progress).unwrap();
+            assert_eq!(report.findings, []);
+            assert!(volume.status().recovery.is_none(), "the volume was closed cleanly");
+            volume.shutdown().unwrap();
+        }
     }
 }
 
 /// Rotation goes on where the frozen volume left off.
 #[test]
-fn frozen_volume_can_be_rotated_and_written() {
-    let dir = unpack("v1-basic.tar.gz");
+fn frozen_volumes_can_be_rotated_and_written() {
+    for (archive, written) in FROZEN {
+        rotate_and_write(archive, written);
+    }
+}
+
+fn rotate_and_write(archive: &str, before: &str) {
+    let dir = unpack(archive);
     let kms = Kms::open(&dir.path().join(".kmsfs"), &unlock(), KmsOptions::default()).unwrap();
     kms.rotate_key_on_demand(&KeyRef::from(&kms.describe_key(&KeyRef::new(ALIAS)).unwrap().arn))
         .unwrap();
@@ -42,7 +55,7 @@ fn frozen_volume_can_be_rotated_and_written() {
     let written = to_json(&garden.tree);
     volume.shutdown().unwrap();
     drop(volume);
-    let mut wanted = expected("v1-basic.json");
+    let mut wanted = expected(before);
     let new = kmsfs::codec::hex(b"/new");
     wanted.insert(new.clone(), written[&new].clone());
     let volume = open(dir.path(), true).unwrap();
@@ -86,9 +99,10 @@ fn a_volume_to_freeze_reads_as_it_was_written() {
     assert_same(&to_json(&read_volume(&volume)), &written);
     drop(volume);
     if std::env::var_os("KMSFS_FREEZE").is_some() {
-        assert!(!beside("v1-basic.tar.gz").exists(), "the volume is frozen already");
+        let (archive, json) = FROZEN[1];
+        assert!(!beside(archive).exists(), "the volume is frozen already");
         let text = serde_json::to_string_pretty(&written).unwrap();
-        fs::write(beside("v1-basic.json"), text + "\n").unwrap();
-        pack("v1-basic.tar.gz", dir.path());
+        fs::write(beside(json), text + "\n").unwrap();
+        pack(archive, dir.path());
     }
 }

@@ -1,4 +1,5 @@
-//! Changes that format version 1 does not detect, as docs/THREAT_MODEL.md says. A test here that fails
+//! Changes that a volume does not detect whose names are not bound, as they were made first; what a bound
+//! one accepts stands in `tests/tamper/`. docs/THREAT_MODEL.md says it. A test here that fails
 //! is good news: change the document then. Beside them, the near misses that are detected.
 
 use std::fs;
@@ -175,12 +176,18 @@ fn a_block_of_a_sparse_file_that_is_zeroed_is_not_detected() {
     assert_eq!(is[2512..], was[2512..]);
 }
 
-/// Who removes the state makes the volume unclean, and what an unclean stop may leave is mended: a
-/// cut file, a zeroed block. It is reported as a recovery, which is all that can be told.
+/// Who puts the state of a running mount back makes the volume unclean, and what an unclean stop may
+/// leave is mended: a cut file, a zeroed block. It is reported as a recovery, which is all that can be
+/// told.
 #[test]
 fn a_cut_in_a_volume_made_unclean_is_taken_as_a_crash() {
     let offline = Offline::new();
-    fs::remove_file(offline.dir.path().join(".kmsfs/state")).unwrap();
+    let state = offline.dir.path().join(".kmsfs/state");
+    let volume = open(offline.dir.path(), false).unwrap();
+    let unclean = fs::read(&state).unwrap();
+    volume.shutdown().unwrap();
+    drop(volume);
+    fs::write(&state, unclean).unwrap();
     change(&offline.lower(FILE), |b| {
         b.truncate(3 * 4096);
         b[4096..8192].fill(0);
@@ -194,6 +201,24 @@ fn a_cut_in_a_volume_made_unclean_is_taken_as_a_crash() {
     assert_eq!(is[..2512], was[..2512]);
     assert!(is[2512..6560].iter().all(|b| *b == 0), "the zeroed block reads as a hole");
     assert_eq!(is[6560..], was[6560..is.len()]);
+}
+
+/// Law: nobody makes a volume unclean by removing its state: what was cut is not mended then, but
+/// the volume is not mounted until its owner has seen it.
+#[test]
+fn a_state_that_is_removed_is_detected() {
+    let offline = Offline::new();
+    fs::remove_file(offline.dir.path().join(".kmsfs/state")).unwrap();
+    change(&offline.lower(FILE), |b| b.truncate(3 * 4096));
+    assert_eq!(open(offline.dir.path(), false).err(), Some(FsError::StateUnknown));
+    let volume = open(offline.dir.path(), true).unwrap();
+    let node = volume.resolve(Path::new(FILE)).unwrap();
+    let mut out = Vec::new();
+    let found = volume.read(node, 0, 20_000, &mut out);
+    assert!(matches!(found, Err(FsError::Corrupt(CorruptPart::Block(_)))), "{found:?}");
+    let mut progress = |_| std::ops::ControlFlow::Continue(());
+    let report = volume.fsck(kmsfs::fs::FsckDepth::Full, &mut progress).unwrap();
+    assert!(report.findings.iter().any(|finding| finding.code == "bad-state"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use super::example::{VOLUME, file_keys, volume_keys};
 use super::words::Words;
 use crate::crypto::{ContentCipher, MacKey, sha256};
 use crate::format::envelope::Slot;
+use crate::format::home::{HOME_LEN, HOME_OFFSET};
 use crate::format::layout::{
     HEADER_LEN, PRELUDE_LEN, SLOT_LEN, is_legal, lower_len, payload_len, plain_len, record_len,
 };
@@ -35,7 +36,10 @@ pub(super) fn file_header(data: &[u8]) {
 
 fn check_header(bytes: &[u8]) {
     let Ok(header) = FileHeader::parse(bytes) else { return };
-    assert_eq!(header.prelude.encode().as_slice(), &bytes[..PRELUDE_LEN], "prelude");
+    let mut again = header.prelude.encode();
+    let at = usize::try_from(HOME_OFFSET.0).unwrap();
+    again[at..at + HOME_LEN].copy_from_slice(&header.home.encode());
+    assert_eq!(again.as_slice(), &bytes[..PRELUDE_LEN], "prelude and home");
     assert_eq!(Prelude::parse(bytes), Ok(header.prelude));
     let key = file_keys().header;
     let (current, envelope) = header.current();
