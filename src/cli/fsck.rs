@@ -7,6 +7,7 @@ use crate::cli::target::{Purpose, Target};
 use crate::cli::values::{count, size};
 use crate::control::report::FsckReport;
 use crate::control::{Failure, FsckDepth, Kind, RepairRequest, Verb};
+use crate::fs::Finding;
 
 /// Runs the command.
 ///
@@ -14,17 +15,20 @@ use crate::control::{Failure, FsckDepth, Kind, RepairRequest, Verb};
 /// [`Kind::FsckFindings`] if there are findings that are not mended.
 pub fn run(args: &FsckArgs, printer: Printer) -> Result<(), Failure> {
     let repairs = args.repair && !args.dry_run;
-    let target = match repairs {
+    let (target, state_is_renewed) = match repairs {
         true => Target::find_for_repair(&args.target, &args.unlock)?,
-        false => Target::find(&args.target, &args.unlock, Purpose::Read)?,
+        false => (Target::find(&args.target, &args.unlock, Purpose::Read)?, false),
     };
     let depth = if args.quick { FsckDepth::Quick } else { FsckDepth::Full };
     let paths = target.scope(&args.target, &args.paths);
     let repair =
         args.repair.then_some(RepairRequest { dry_run: args.dry_run, rebind: args.rebind });
     let mut watch = Watch::new(printer)?;
-    let report: FsckReport = target.call(Verb::Fsck { depth, paths, repair }, &mut watch)?;
+    let mut report: FsckReport = target.call(Verb::Fsck { depth, paths, repair }, &mut watch)?;
     target.close()?;
+    if state_is_renewed {
+        report.findings.insert(0, Finding::of_state().renewed().into());
+    }
     printer.data(&report, text)?;
     let is_left = |mended: &Option<String>| !repairs || mended.is_none();
     match report.findings.iter().filter(|finding| is_left(&finding.mended)).count() {

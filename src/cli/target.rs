@@ -49,11 +49,12 @@ impl Target {
         Ok(Self::Direct(Box::new(session)))
     }
 
-    /// The unmounted volume at a path, open for repair also if nothing tells whether it was closed.
+    /// The unmounted volume at a path, open for repair also if nothing tells whether it was closed; and
+    /// whether its state had to be written again for that.
     ///
     /// # Errors
     /// [`Kind::InUse`] if it is mounted; as [`Target::find`].
-    pub fn find_for_repair(path: &Path, unlock: &UnlockArgs) -> Result<Self, Failure> {
+    pub fn find_for_repair(path: &Path, unlock: &UnlockArgs) -> Result<(Self, bool), Failure> {
         if Mount::find(path).is_some() {
             let what = format!("{} is mounted; a repair needs it for itself", path.display());
             let hint = format!("kmsfs umount {}", path.display());
@@ -62,11 +63,10 @@ impl Target {
         let (lower, summary) = probe(path)?;
         let kms = open_kms(&kms_dir(&lower, &summary.kms, unlock), unlock, &lower)?;
         let service = Arc::new(kms.clone());
-        if Volume::renew_state(&lower, service, Arc::new(OsRandom), Arc::new(SystemClock))? {
-            tracing::warn!("bad-state .kmsfs/state: written again, as of a closed volume");
-        }
+        let is_renewed =
+            Volume::renew_state(&lower, service, Arc::new(OsRandom), Arc::new(SystemClock))?;
         let session = open_session(&lower, &summary, kms, Purpose::Write)?;
-        Ok(Self::Direct(Box::new(session)))
+        Ok((Self::Direct(Box::new(session)), is_renewed))
     }
 
     /// Closes a volume that this process opened.

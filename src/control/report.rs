@@ -421,6 +421,13 @@ pub struct FindingRow {
     pub mended: Option<String>,
 }
 
+impl From<crate::fs::Finding> for FindingRow {
+    fn from(finding: crate::fs::Finding) -> Self {
+        let crate::fs::Finding { code, lower_path, cause, mend, mended } = finding;
+        Self { code, lower_path, cause, mend, mended }
+    }
+}
+
 /// `kmsfs ls`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -201,13 +201,7 @@ impl Session {
             }
         }?;
         let findings = report.findings.into_iter().filter(|f| is_wanted(&f.lower_path));
-        let findings = findings.map(|finding| FindingRow {
-            code: finding.code,
-            lower_path: finding.lower_path,
-            cause: finding.cause,
-            mend: finding.mend,
-            mended: finding.mended,
-        });
+        let findings = findings.map(FindingRow::from);
         Ok(FsckReport {
             findings: findings.collect(),
             files: report.files,

@@ -291,7 +291,7 @@ mod tests {
             (17, FormatError::BadGeometry),
             (56, FormatError::ReservedNotZero),
             (63, FormatError::ReservedNotZero),
-            (64, FormatError::BadHome),
+            (65, FormatError::BadHome),
             (100, FormatError::ReservedNotZero),
             (391, FormatError::BadHome),
             (392, FormatError::ReservedNotZero),

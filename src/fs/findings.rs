@@ -95,6 +95,17 @@ impl Finding {
         }
     }
 
+    /// That nothing tells whether the volume was closed.
+    pub fn of_state() -> Self {
+        Self::new("bad-state", ".kmsfs/state", "missing, or not written by this volume")
+    }
+
+    /// The same after [`crate::fs::Volume::renew_state`].
+    #[must_use]
+    pub fn renewed(self) -> Self {
+        Self { mended: Some("written again, as that of a closed volume".to_owned()), ..self }
+    }
+
     /// The finding that an error is.
     pub(super) fn of(path: &str, error: &FsError) -> Self {
         let code = match error {

@@ -78,8 +78,7 @@ impl Volume {
     ) -> Result<FsckReport, FsError> {
         let check = Check::new(self, depth, repair);
         if !self.state_is_known {
-            let cause = "missing, or not written by this volume";
-            check.add(Finding::new("bad-state", ".kmsfs/state", cause));
+            check.add(Finding::of_state());
         }
         let root = Arc::clone(self.nodes.root());
         check.push(Job::Dir(

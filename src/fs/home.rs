@@ -76,7 +76,10 @@ impl Housing for NodeHousing<'_> {
         let (volume, key) = (self.volume, &self.volume.keys.homes);
         match (volume.names_are_bound(), self.node.last_place()) {
             (true, Some((parent, name))) => {
-                if volume.stat_of(self.node)?.nlink > 1 {
+                // A file that lost the name it was known by lies under another, which is not known.
+                let is_lost = matches!(self.node.place(), Place::Pinned(_));
+                let names_max = if is_lost { 0 } else { 1 };
+                if volume.stat_of(self.node)?.nlink > names_max {
                     return Ok(Home::released(file, key));
                 }
                 Ok(Home::named(file, &volume.home_place(&parent, &name)?, key))

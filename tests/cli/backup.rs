@@ -183,7 +183,10 @@ fn damaged_headers_come_back_with_their_content() {
     sandbox.ok(restore);
     assert_eq!(sandbox.ok("cat lower one --keyfile key"), "content of one".repeat(700));
 
-    // A file that was written anew under the same name keeps its header, damaged or not.
+    // A file that was written anew under the same name keeps its header, damaged or not. The state of
+    // the volume is in no archive: without one, no mount before a look at everything.
+    assert_eq!(sandbox.line("mount lower mnt --keyfile key").code, 23);
+    sandbox.ok("fsck --repair lower --keyfile key --yes");
     sandbox.ok("mount lower mnt --keyfile key");
     std::fs::remove_file(sandbox.path("mnt/one")).unwrap();
     sandbox.write("mnt/one", &"newer".repeat(900));

@@ -315,6 +315,34 @@ fn fsck_finds_what_does_not_fit() {
     assert_eq!(sandbox.line("fsck lower /bad --keyfile key").code, 26);
 }
 
+/// Law: a repair wants the volume for itself, tells what it would do, does it, and is done.
+#[test]
+fn fsck_mends_what_it_finds() {
+    let Some(sandbox) = Sandbox::with_mount() else { return };
+    sandbox.write("mnt/bad", "bad");
+    let lower = sandbox.json("status mnt/bad --json")["lower_name"].as_str().unwrap().to_owned();
+    sandbox.line("fsck mnt --repair").assert_refused(31, "mounted");
+    sandbox.ok("fsck mnt --repair --dry-run");
+    sandbox.ok("umount mnt");
+    let path = sandbox.path("lower").join(&lower);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[1600] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    std::fs::remove_file(sandbox.path("lower/.kmsfs/state")).unwrap();
+    sandbox.line("mount lower mnt --keyfile key").assert_refused(23, "state");
+    let dry = sandbox.line("fsck lower --repair --dry-run --keyfile key");
+    assert_eq!(dry.code, 26, "{}", dry.stderr);
+    assert!(dry.stderr.contains("2 findings") && dry.stdout.contains("bad-state"), "{}", dry.stdout);
+    assert_eq!(std::fs::read(&path).unwrap(), bytes, "a dry run changes nothing");
+    let report = sandbox.json("fsck lower --repair --keyfile key --json");
+    assert_eq!(report["findings"][0]["code"], "bad-state", "{report}");
+    let mended = report["findings"][1]["mended"].as_str().unwrap();
+    let kept = mended.rsplit(' ').next().unwrap();
+    assert_eq!(std::fs::read(sandbox.path("lower").join(kept)).unwrap(), bytes, "{mended}");
+    assert_eq!(sandbox.json("fsck lower --keyfile key --json")["findings"], serde_json::json!([]));
+    assert_eq!(sandbox.ok("cat lower bad --keyfile key"), "\0\0\0");
+}
+
 #[test]
 fn files_are_listed_and_printed_mounted_or_not() {
     let Some(sandbox) = Sandbox::with_mount() else { return };

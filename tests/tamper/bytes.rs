@@ -89,17 +89,18 @@ fn fields(cases: &mut Vec<Case>) {
         flips(cases, "fields of the only envelope", YOUNG, &[(field, 512 + at, Detected)]);
         // The other slot serves: it is how a torn write looks.
         flips(cases, "fields of one of two envelopes", FILE, &[(field, 512 + at, Harmless)]);
+        if field == "checksum" {
+            continue;
+        }
         let name = format!("a bit of {field}, with a checksum that holds");
         cases.push(Case::new("fields of the only envelope", name, Detected, move |lab| {
             lab.change(YOUNG, |bytes| {
-                let flipped = if at < 472 || at >= 480 { 512 + at } else { return };
-                bytes[flipped] ^= 1;
+                bytes[512 + at] ^= 1;
                 let digest = sha256(&[&bytes[512..984], &bytes[992..1024]]);
                 bytes[984..992].copy_from_slice(&digest[..8]);
             });
         }));
     }
-    cases.retain(|case| case.name != "a bit of checksum, with a checksum that holds");
     for (block, start) in [("the first", 1536), ("a middle", 8192), ("the last", 20_480)] {
         for (field, at) in [
             ("session nonce", 0),
@@ -120,7 +121,9 @@ fn fields(cases: &mut Vec<Case>) {
 }
 
 fn lengths(cases: &mut Vec<Case>) {
-    let lengths: Vec<(&str, fn(usize) -> usize)> = vec![
+    // From a length to another one.
+    type Cut = fn(usize) -> usize;
+    let lengths: [(&str, Cut); 8] = [
         ("by a byte", |len| len - 1),
         ("by the tail", |len| len / 4095 * 4096),
         ("by a page", |len| (len / 4096 - 1) * 4096 + 4048),
@@ -196,13 +199,13 @@ fn pages(cases: &mut Vec<Case>) {
         lab.change(FILE, |bytes| bytes[range.clone()].copy_from_slice(&other[range.clone()]));
     };
     cases.push(Case::new("pages", "one of another file", Detected, move |lab| {
-        from_other(lab, page(1))
+        from_other(lab, page(1));
     }));
     cases.push(Case::new("pages", "page 0 of another file", Detected, move |lab| {
-        from_other(lab, page(0))
+        from_other(lab, page(0));
     }));
     cases.push(Case::new("pages", "the header of another file", Detected, move |lab| {
-        from_other(lab, 0..1536)
+        from_other(lab, 0..1536);
     }));
     let name = "one put back to an earlier state of the same file";
     cases.push(Case::new("pages", name, Outcome::Accepted, |lab| {

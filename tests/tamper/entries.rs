@@ -116,7 +116,7 @@ fn directories(cases: &mut Vec<Case>) {
     };
     add("two swapped", Detected, |l| swap(&l.at("/sizes"), &l.at("/holes")));
     add("two swapped across directories", Detected, |l| {
-        swap(&l.at("/holes"), &l.at("/names/deep"))
+        swap(&l.at("/holes"), &l.at("/names/deep"));
     });
     add("one copied over another", Detected, |l| {
         fs::remove_dir_all(l.at("/holes")).unwrap();
