@@ -57,6 +57,20 @@ def files():
         seed("layout", struct.pack("<Q", case["lower_len"] % 2**64))
 
 
+def archives():
+    """Header archives: a head, and entries of each kind without a good tag."""
+    head = b"KMSFSHDR" + struct.pack("<H6x16sQ24x", 1, bytes(range(0xA0, 0xB0)), 1_700_000_000)
+    entry = lambda kind, path, data: struct.pack("<BII", kind, len(path), len(data)) + path + data + bytes(32)
+    entries = [entry(1, b"volume.toml", b"x"), entry(2, b"", bytes(96)), entry(3, b"a/b", bytes(64)), entry(4, b"a/L.x.name", b"y")]
+    end = entry(255, b"", b"")
+    seed("header_archive", head + b"".join(entries) + end)
+    seed("header_archive", head + end)
+    seed("header_archive", head + entry(3, b"../x", b"")[:20])
+    seed("recovery_kit", "# kit\n" + "abandon " * 23 + "art")
+    seed("recovery_kit", "1. zoo\n2. ZOO\n" + "zoo " * 21 + "vote")
+    seed("recovery_kit", "legal winner thank year")
+
+
 def names():
     """Names, targets, attributes."""
     for case in cases("names", "cases", "errors"):
@@ -219,6 +233,6 @@ def operations():
             seed("lower_tree", struct.pack("<BHHHB", op, which, which + 1, 40, 4) + b"\x01\x80abc")
 
 
-for make in (files, names, rows, sessions, policies, requests, operations):
+for make in (files, archives, names, rows, sessions, policies, requests, operations):
     make()
 print(sum(1 for _ in CORPUS.glob("*/seed-*")), "seeds")

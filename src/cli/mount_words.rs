@@ -184,6 +184,10 @@ pub(super) fn from_mount_helper(words: Vec<OsString>) -> Option<Vec<OsString>> {
         return Some(words);
     }
     let mut out: Vec<OsString> = vec!["kmsfs".into(), "mount".into(), "--quiet".into()];
+    if is_helper && rustix::process::geteuid().is_root() {
+        // mount(8) hands over `nosuid` and `nodev`, and swallows the words that are its defaults.
+        out.extend(["-o".into(), "suid,dev".into()]);
+    }
     let mut rest = words.into_iter().skip(1);
     while let Some(word) = rest.next() {
         match word.as_bytes() {
@@ -252,10 +256,14 @@ mod tests {
 
     #[test]
     fn a_call_by_mount_becomes_a_mount_command() {
-        let mount =
-            ["kmsfs", "mount", "--quiet", "/l", "/m", "-o", "rw,dev"].map(str::to_owned).to_vec();
+        let mount = ["kmsfs", "mount", "--quiet", "/l", "/m", "-o", "rw,dev"];
+        let mount = mount.map(str::to_owned).to_vec();
+        let mut lifted = mount.clone();
+        if rustix::process::geteuid().is_root() {
+            lifted.splice(3..3, ["-o", "suid,dev"].map(str::to_owned));
+        }
         let by_mount = ["/sbin/mount.fuse.kmsfs", "/l", "/m", "-sv", "-o", "rw,dev", "-t", "x"];
-        assert_eq!(helped(&by_mount), Some(mount.clone()));
+        assert_eq!(helped(&by_mount), Some(lifted));
         assert_eq!(helped(&["kmsfs", "/l", "/m", "-o", "rw,dev"]), Some(mount));
         assert_eq!(helped(&["mount.fuse.kmsfs", "/l", "/m", "-f", "-o", "rw"]), None);
         let plain = ["kmsfs", "status", "/m"];

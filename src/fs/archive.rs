@@ -275,7 +275,8 @@ impl<R: Read> ArchiveReader<R> {
             let entry = self.next_entry()?.verify(keys)?;
             match entry.kind {
                 EntryKind::Own => own.push(entry),
-                EntryKind::End => return Ok(own),
+                EntryKind::End if self.source.read(&mut [0])? == 0 => return Ok(own),
+                EntryKind::End => return Err(FormatError::BadRecord.into()),
                 EntryKind::Marker | EntryKind::Header | EntryKind::Sidecar => {}
             }
         }

@@ -1,11 +1,18 @@
-//! SEEK_DATA and SEEK_HOLE: whole blocks that are holes, found by the lower filesystem.
+//! SEEK_DATA and SEEK_HOLE: blocks that are holes, found by the lower filesystem, told in pages of the
+//! kernel.
+//!
+//! A block is no multiple of a page. Whoever copied what lies between two holes of blocks would write
+//! parts of pages, and the kernel would read each of them first.
 
 use crate::format::layout::{block_of, block_start, last_block, page_at, record_at, record_len};
 use crate::format::record;
-use crate::fs::content::View;
+use crate::fs::content::{View, u64_of};
 use crate::fs::file::{FileEnv, FileNode};
 use crate::fs::{FsError, SeekTo};
 use crate::units::{BlockNo, PlainOffset};
+
+/// Bytes; the smallest page that a kernel has. Where it has larger ones, this costs reads and no more.
+const PAGE: usize = 4096;
 
 impl FileNode {
     /// Next data or hole at or behind `at`.
@@ -22,14 +29,61 @@ impl FileNode {
             match (to, may_have_holes) {
                 (SeekTo::Data, false) => Ok(at),
                 (SeekTo::Hole, false) => Ok(size),
-                (SeekTo::Data, true) => view.next_data(at),
-                (SeekTo::Hole, true) => Ok(view.next_hole(at)?.min(size)),
+                (SeekTo::Data, true) => view.next_page_of_data(at),
+                (SeekTo::Hole, true) => view.next_page_of_hole(at),
             }
         })
     }
 }
 
 impl View<'_> {
+    /// Next byte at or behind `at` in a page that holds data.
+    fn next_page_of_data(&self, mut at: u64) -> Result<u64, FsError> {
+        loop {
+            let page = page_start(self.next_data(at)?);
+            if self.is_data(page)? {
+                return Ok(at.max(page));
+            }
+            at = page + u64_of(PAGE);
+        }
+    }
+
+    /// Next byte at or behind `at` in a page that holds none, or the size.
+    fn next_page_of_hole(&self, mut at: u64) -> Result<u64, FsError> {
+        if !self.is_data(page_start(at))? {
+            return Ok(at);
+        }
+        while at < self.size.0 {
+            let hole = self.next_hole(at)?;
+            let page = page_start(hole);
+            if hole < self.size.0 && !self.is_data(page)? {
+                return Ok(at.max(page));
+            }
+            at = page + u64_of(PAGE);
+        }
+        Ok(self.size.0)
+    }
+
+    /// Whether the page that begins here holds data: all its blocks are records, or some are and not
+    /// all of its bytes are zeros. The last page always does, as the last block is always a record.
+    fn is_data(&self, page: u64) -> Result<bool, FsError> {
+        let end = page + u64_of(PAGE);
+        if end >= self.size.0 {
+            return Ok(true);
+        }
+        let (first, last) = (block_of(PlainOffset(page)).0, block_of(PlainOffset(end - 1)).0);
+        let mut holes = 0;
+        for block in first.0..=last.0 {
+            holes += u64::from(self.is_hole(BlockNo(block))?);
+        }
+        if holes == 0 || holes == last.0 - first.0 + 1 {
+            return Ok(holes == 0);
+        }
+        let mut bytes = [0; PAGE];
+        self.read(PlainOffset(page), &mut bytes)?;
+        Ok(bytes.iter().any(|byte| *byte != 0))
+    }
+
     /// Next byte at or behind `at` that lies in a record. The last block is always a record.
     fn next_data(&self, at: u64) -> Result<u64, FsError> {
         let mut block = block_of(PlainOffset(at)).0;
@@ -66,4 +120,8 @@ impl View<'_> {
         let len = self.file.read_at(record_at(block), page)?;
         Ok(record::is_hole(page.get(..len).unwrap_or_default()))
     }
+}
+
+fn page_start(at: u64) -> u64 {
+    at - at % u64_of(PAGE)
 }

@@ -40,6 +40,9 @@ use crate::lower::NodeKind;
 /// serves.
 const GENERATION: Generation = Generation(0);
 
+/// S_ISUID and S_ISGID.
+const SET_ID: u32 = 0o6000;
+
 /// The attribute that holds an ACL.
 const ACCESS_ACL: &str = "system.posix_acl_access";
 
@@ -103,6 +106,19 @@ impl Adapter {
             // Fails for a node that the kernel does not know, which then has no mode to forget.
             let _ = invalidator.invalidate_attributes(node(ino));
         }
+    }
+
+    /// Clears suid and sgid where the kernel does not expect that, and would show them on.
+    fn clear_set_id(&self, volume: &Volume, ino: INodeNo) -> Result<(), FsError> {
+        let before = volume.attr(node(ino))?.mode;
+        volume.clear_set_id(node(ino))?;
+        if before & SET_ID != 0
+            && let Some(invalidator) = self.invalidator.get()
+        {
+            // A node that the kernel does not know has no mode to forget.
+            let _ = invalidator.invalidate_attributes(node(ino));
+        }
+        Ok(())
     }
 
     fn reply_entry(&self, made: Result<Attr, Errno>, reply: ReplyEntry) {
@@ -586,7 +602,7 @@ impl Filesystem for Adapter {
         let _asking = asking(req);
         let done = self.guard.run(Op::Allocate, |v| {
             v.allocate(node(ino), at, len, allocate_how(mode)?)?;
-            if loses_set_id(req) { v.clear_set_id(node(ino)) } else { Ok(()) }
+            if loses_set_id(req) { self.clear_set_id(v, ino) } else { Ok(()) }
         });
         reply_empty(done, reply);
     }
@@ -636,7 +652,7 @@ impl Filesystem for Adapter {
         let done = self.guard.run(Op::CopyRange, |v| {
             let copied = v.copy_range(node(from), at, node(to), to_at, len)?;
             if loses_set_id(req) {
-                v.clear_set_id(node(to))?;
+                self.clear_set_id(v, to)?;
             }
             Ok(copied)
         });

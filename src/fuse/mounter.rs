@@ -52,6 +52,7 @@ pub struct Apart {
 #[derive(Debug, Serialize, Deserialize)]
 enum Question {
     Mount(Wish),
+    WidenReadAhead,
     Unmount { is_lazy: bool },
 }
 
@@ -105,10 +106,15 @@ impl Mounter {
         }
     }
 
-    /// Lets the kernel read ahead as far as one request may carry. The process apart does so itself.
+    /// Lets the kernel read ahead as far as one request may carry.
     pub(crate) fn widen_read_ahead(&self, identity: &MountIdentity) {
-        if matches!(self, Self::Here) {
-            widen_read_ahead(identity.device());
+        match self {
+            Self::Here => widen_read_ahead(identity.device()),
+            Self::Apart(apart) => {
+                if let Err(error) = apart.ask(&Question::WidenReadAhead) {
+                    tracing::debug!(%error, "the bound on read-ahead stays");
+                }
+            }
         }
     }
 }
@@ -168,6 +174,12 @@ pub fn serve(socket: BorrowedFd<'_>) {
             },
             // One mount for each such process.
             Question::Mount(_) => (Err(MountError::Mount { errno: libc::EBUSY }), None),
+            Question::WidenReadAhead => {
+                if let Some(identity) = &mounted {
+                    widen_read_ahead(identity.device());
+                }
+                (Ok(()), None)
+            }
             Question::Unmount { is_lazy } => (unmount(mounted.as_ref(), is_lazy), None),
         };
         if send(socket, &answer, device.as_ref().map(AsFd::as_fd)).is_err() {
@@ -192,7 +204,6 @@ fn mount(wish: Wish) -> Result<(OwnedFd, MountIdentity), MountError> {
     let device = mount_device(&options, &mount_point)?;
     let table = load()?;
     let entry = table.find_new(&before, &mount_point).ok_or(MountError::MountTable)?;
-    widen_read_ahead(entry.identity.device());
     Ok((device, entry.identity.clone()))
 }
 

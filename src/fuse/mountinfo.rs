@@ -84,12 +84,13 @@ impl MountTable {
         self.entries.iter().find(|entry| entry.identity == *identity)
     }
 
-    /// The volume mounted at `mount_point` that was not there `before`.
+    /// The volume mounted at `mount_point` that was not there `before`. It may have got the numbers of
+    /// a mount that was elsewhere and has gone since.
     pub(crate) fn find_new(&self, before: &Self, mount_point: &Path) -> Option<&MountEntry> {
         self.entries.iter().rev().find(|entry| {
             entry.mount_point == mount_point
                 && entry.is_kmsfs()
-                && before.find(&entry.identity).is_none()
+                && before.find(&entry.identity).is_none_or(|old| old.mount_point != mount_point)
         })
     }
 
@@ -198,6 +199,12 @@ broken line
         let found = table.find_new(&MountTable::default(), place).unwrap();
         assert_eq!(found.identity, identity(42, "0:53"));
         assert_eq!(table.find_new(&table, place), None);
+        // The numbers were those of another mount a moment ago.
+        let mut before = table.clone();
+        for entry in &mut before.entries {
+            entry.mount_point.push("gone");
+        }
+        assert_eq!(table.find_new(&before, place), Some(found));
     }
 
     #[test]

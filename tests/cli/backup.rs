@@ -111,6 +111,13 @@ fn the_recovery_kit_opens_when_the_passphrase_is_lost() {
     sandbox.line("usage lower --passfile pass").assert_refused(12, "wrong");
     sandbox.ok("recover lower --kit kit --drill");
 
+    // Behind the fence of a mount that makes its volume.
+    if crate::sandbox::can_mount() {
+        sandbox.ok("mount --create three mnt --passfile pass --recovery-kit kit3");
+        sandbox.ok("recover mnt --kit kit3 --drill");
+        sandbox.ok("umount mnt");
+        sandbox.line("recover three --kit kit --drill").assert_refused(12, "not opened by this");
+    }
     // Where a kit must not go.
     sandbox.line("init two --passfile pass --recovery-kit kit").assert_refused(2, "there already");
     sandbox.line("init two --passfile pass --recovery-kit two/kit").assert_refused(2, "inside");
@@ -219,6 +226,7 @@ fn a_changed_archive_is_refused_whole() {
     let mut tried = 0;
     let mut changed: Vec<Vec<u8>> =
         [0, 64, good.len() - 1, good.len() - 41].iter().map(|len| good[..*len].to_vec()).collect();
+    changed.push([good.as_slice(), b"x"].concat());
     for at in (0..good.len()).step_by(good.len() / 60) {
         let mut flipped = good.clone();
         flipped[at] ^= 0x10;

@@ -332,7 +332,11 @@ fn fsck_mends_what_it_finds() {
     sandbox.line("mount lower mnt --keyfile key").assert_refused(23, "state");
     let dry = sandbox.line("fsck lower --repair --dry-run --keyfile key");
     assert_eq!(dry.code, 26, "{}", dry.stderr);
-    assert!(dry.stderr.contains("2 findings") && dry.stdout.contains("bad-state"), "{}", dry.stdout);
+    assert!(
+        dry.stderr.contains("2 findings") && dry.stdout.contains("bad-state"),
+        "{}",
+        dry.stdout
+    );
     assert_eq!(std::fs::read(&path).unwrap(), bytes, "a dry run changes nothing");
     let report = sandbox.json("fsck lower --repair --keyfile key --json");
     assert_eq!(report["findings"][0]["code"], "bad-state", "{report}");

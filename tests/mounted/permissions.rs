@@ -164,6 +164,12 @@ const CHANGES: [(&str, fn(&Path)); 6] = [
     }),
 ];
 
+/// The mode, as who asks for nothing else sees it.
+fn bare_mode(path: &Path) -> u32 {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+    u32::from(statx(CWD, path, AtFlags::empty(), StatxFlags::MODE).unwrap().stx_mode) & 0o7777
+}
+
 /// Law: a change of content by somebody without CAP_FSETID takes suid and sgid away.
 #[test]
 fn suid_and_sgid_go_when_a_stranger_changes_the_content() {
@@ -173,6 +179,7 @@ fn suid_and_sgid_go_when_a_stranger_changes_the_content() {
             write(&path, "content");
             chmod(&path, 0o6777).unwrap();
             as_user(OTHER_USER, &[OTHER_USER], 0, || change(&path));
+            assert_eq!(bare_mode(&path), 0o777, "{what}");
             assert_eq!(mode(&path), 0o777, "{what}");
             // sgid without group execute means mandatory locking, and stays.
             chmod(&path, 0o2767).unwrap();

@@ -12,7 +12,7 @@ use super::words::Words;
 use crate::clock::{Clock, ManualClock};
 use crate::kms::{
     AliasName, Argon2Cost, CreateKey, EncryptionContext, KeyArn, KeyId, KeyRef, KeySpec, KeyUsage,
-    Kms, KmsError, KmsOptions, Origin, Principal, Unlock, audit, fuzzed,
+    Kms, KmsError, KmsOptions, Origin, Principal, RecoveryKit, Unlock, audit, fuzzed,
 };
 use crate::random::SeededRandom;
 use crate::secret::SecretBytes;
@@ -32,6 +32,21 @@ pub(super) fn blob(data: &[u8]) {
 pub(super) fn key_slot(data: &[u8]) {
     fuzzed::slot(data, &Unlock::KeyFile(SecretBytes::new(vec![1; 32])));
     fuzzed::slot(data, &unlock());
+}
+
+/// Law: a kit that is read is written as the same 24 words.
+pub(super) fn recovery_kit(data: &[u8]) {
+    let Ok(kit) = RecoveryKit::read(&SecretBytes::new(data.to_vec())) else { return };
+    let mut words = Vec::new();
+    kit.write_words(&mut words).unwrap();
+    let text = String::from_utf8_lossy(data).to_lowercase();
+    let written = String::from_utf8(words.clone()).unwrap();
+    assert_eq!(written.split_whitespace().count(), 24);
+    assert!(written.split_whitespace().all(|word| text.contains(word)));
+    let again = RecoveryKit::read(&SecretBytes::new(words)).unwrap();
+    let mut twice = Vec::new();
+    again.write_words(&mut twice).unwrap();
+    assert_eq!(twice, written.as_bytes());
 }
 
 pub(super) fn key_rows(data: &[u8]) {

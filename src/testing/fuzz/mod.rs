@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a broken law must be loud")]
 
+mod archive;
 mod content;
 mod file;
 mod kms;
@@ -26,6 +27,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("credentials", protocols::credentials),
     ("dir_marker", file::dir_marker),
     ("file_header", file::file_header),
+    ("header_archive", archive::header_archive),
     ("http_service", protocols::http_service),
     ("import_token", kms::import_token),
     ("key_names", kms::key_names),
@@ -37,6 +39,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("lower_tree", tree::lower_tree),
     ("plain_name", names::plain_name),
     ("record", file::record),
+    ("recovery_kit", kms::recovery_kit),
     ("sigv4", protocols::sigv4),
     ("symlink", names::symlink),
     ("volume_config", file::volume_config),
