@@ -101,10 +101,8 @@ impl Adapter {
 
     /// An ACL may change a file's mode. A kernel that knows ACLs then forgets the mode by itself.
     fn forget_mode(&self, ino: INodeNo, xattr: &OsStr) {
-        let is_acl = xattr.as_bytes().starts_with(b"system.posix_acl_");
-        if let Some(invalidator) = self.invalidator.get().filter(|_| self.root_only && is_acl) {
-            // Fails for a node that the kernel does not know, which then has no mode to forget.
-            let _ = invalidator.invalidate_attributes(node(ino));
+        if self.root_only && xattr.as_bytes().starts_with(b"system.posix_acl_") {
+            self.forget_attributes(ino);
         }
     }
 
@@ -112,13 +110,18 @@ impl Adapter {
     fn clear_set_id(&self, volume: &Volume, ino: INodeNo) -> Result<(), FsError> {
         let before = volume.attr(node(ino))?.mode;
         volume.clear_set_id(node(ino))?;
-        if before & SET_ID != 0
-            && let Some(invalidator) = self.invalidator.get()
-        {
-            // A node that the kernel does not know has no mode to forget.
-            let _ = invalidator.invalidate_attributes(node(ino));
+        if before & SET_ID != 0 {
+            self.forget_attributes(ino);
         }
         Ok(())
+    }
+
+    /// Makes the kernel ask for a mode that it has not changed itself.
+    fn forget_attributes(&self, ino: INodeNo) {
+        if let Some(invalidator) = self.invalidator.get() {
+            // Fails for a node that the kernel does not know, which then has no mode to forget.
+            let _ = invalidator.invalidate_attributes(node(ino));
+        }
     }
 
     fn reply_entry(&self, made: Result<Attr, Errno>, reply: ReplyEntry) {
@@ -359,6 +362,10 @@ impl Filesystem for Adapter {
         let _asking = asking(req);
         let done = self.guard.run(Op::Write, |v| {
             let len = v.write(node(ino), at, data, write_how(flags))?;
+            // Set only if the kernel knows of suid or sgid; it goes on showing them.
+            if flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
+                self.forget_attributes(ino);
+            }
             Ok(u64::try_from(len).unwrap_or(u64::MAX))
         });
         reply_written(done, reply);
