@@ -278,3 +278,42 @@ fn a_log_that_cannot_be_written_refuses_changes() {
     }
     panic!("uses are never refused");
 }
+
+/// Law: the last use of a key is the newest one that succeeded, whatever came between.
+#[test]
+fn the_last_use_of_a_key_is_known() {
+    let bench = Bench::new();
+    let (key, other) = (bench.new_key(), bench.new_key());
+    let usage =
+        |key: &KeyRef| bench.call("GetKeyLastUsage", json!({"KeyId": key.as_str()})).unwrap();
+    let unused = usage(&key);
+    assert_eq!(unused["KeyLastUsage"], json!({}));
+    assert_eq!(unused["KeyCreationDate"], unused["TrackingStartDate"]);
+    let encrypt =
+        |key: &KeyRef| bench.call("Encrypt", json!({"KeyId": key.as_str(), "Plaintext": "AAAA"}));
+    let blob = encrypt(&key).unwrap()["CiphertextBlob"].clone();
+    bench.days(3);
+    let answer = bench
+        .call("ReEncrypt", json!({"CiphertextBlob": blob, "DestinationKeyId": other.as_str()}));
+    answer.unwrap();
+    bench.days(1);
+    encrypt(&other).unwrap();
+    let dry = json!({"KeyId": key.as_str(), "Plaintext": "AAAA", "DryRun": true});
+    bench.call("Encrypt", dry).unwrap_err();
+    bench.kms.disable_key(&key).unwrap();
+    encrypt(&key).unwrap_err();
+    let (first, second) =
+        (usage(&key)["KeyLastUsage"].clone(), usage(&other)["KeyLastUsage"].clone());
+    assert_eq!(
+        (&first["Operation"], &second["Operation"]),
+        (&json!("ReEncrypt"), &json!("Encrypt"))
+    );
+    const START: u64 = 1_700_000_000;
+    assert_eq!(first["Timestamp"], START + 3 * 86_400);
+    assert_eq!(second["Timestamp"], START + 4 * 86_400);
+    let records = records(&bench);
+    let told = records.iter().find(|record| record["eventID"] == first["CloudTrailEventId"]);
+    assert_eq!(told.unwrap()["requestID"], first["KmsRequestId"]);
+    let refused = bench.call("GetKeyLastUsage", json!({"KeyId": "alias/x"})).unwrap_err();
+    assert_eq!(refused.exception(), "NotFoundException");
+}

@@ -114,6 +114,7 @@ const OPERATIONS: &[Row] = &[
     ("GenerateDataKeyWithoutPlaintext", DATA_KEY),
     ("GenerateMac", &[MESSAGE, KEY, MAC_ALGORITHM, GRANTS, DRY_RUN]),
     ("GenerateRandom", &[("NumberOfBytes", Kind::Integer), ("CustomKeyStoreId", Kind::Text)]),
+    ("GetKeyLastUsage", &[KEY]),
     ("GetKeyPolicy", &[KEY, POLICY_NAME]),
     ("GetKeyRotationStatus", &[KEY]),
     (

@@ -120,6 +120,24 @@ fn tag(Tag { key, value }: &Tag) -> Value {
     json!({"TagKey": key, "TagValue": value})
 }
 
+pub(super) fn get_key_last_usage(kms: &Kms, input: &Input<'_>) -> Answer {
+    let usage = kms.get_key_last_usage(&input.key("KeyId")?)?;
+    let last = usage.last.map_or_else(empty, |last| {
+        json!({
+            "Operation": last.operation.name(),
+            "Timestamp": time(last.time),
+            "CloudTrailEventId": last.event_id,
+            "KmsRequestId": last.request_id,
+        })
+    });
+    Ok(json!({
+        "KeyId": usage.key.key_id().as_str(),
+        "KeyLastUsage": last,
+        "TrackingStartDate": time(usage.tracked_since),
+        "KeyCreationDate": time(usage.created),
+    }))
+}
+
 pub(super) fn get_key_policy(kms: &Kms, input: &Input<'_>) -> Answer {
     let policy = kms.get_key_policy(&input.key("KeyId")?, input.text("PolicyName")?)?;
     Ok(json!({"Policy": policy, "PolicyName": "default"}))

@@ -86,6 +86,7 @@ fn dispatch(kms: &Kms, op: Op, input: &Value) -> Answer {
         Op::TagResource => keys::tag_resource(kms, input),
         Op::UntagResource => keys::untag_resource(kms, input),
         Op::ListResourceTags => keys::list_resource_tags(kms, input),
+        Op::GetKeyLastUsage => keys::get_key_last_usage(kms, input),
         Op::GetKeyPolicy => keys::get_key_policy(kms, input),
         Op::PutKeyPolicy => keys::put_key_policy(kms, input),
         Op::ListKeyPolicies => keys::list_key_policies(kms, input),
@@ -134,7 +135,6 @@ fn dispatch(kms: &Kms, op: Op, input: &Value) -> Answer {
         | Op::DestroyMaterial
         | Op::DisconnectCustomKeyStore
         | Op::ForgetVolume
-        | Op::GetKeyLastUsage
         | Op::NoteTime
         | Op::ReportUsage
         | Op::RestoreMaterial
