@@ -232,13 +232,13 @@ impl Kms {
 
     /// Finishes what a crash, or a Region out of reach, has left undone.
     pub(super) fn tend_related_keys(&self) -> Result<(), KmsError> {
+        // Without the other Regions at hand nothing is missed: who has them open sees to it.
+        if !self.has_regions() {
+            return Ok(());
+        }
         let ring = self.core.ring();
         let mut outcome = Ok(());
         for key in ring.keys.values().filter(|key| key.multi_region.is_some()) {
-            // Without the other Regions at hand nothing is missed: who has them open sees to it.
-            if !self.has_regions() {
-                break;
-            }
             let done = match key.is_primary() {
                 true => self.share(&key.id).and_then(|()| self.start_window(key)),
                 false => self.follow(&key.id),

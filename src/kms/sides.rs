@@ -64,11 +64,14 @@ pub(crate) fn admit_source<'a, 'b>(
         let message = "KeyId is required to decrypt under an asymmetric key.".to_owned();
         return Err(KmsError::Validation { message });
     }
+    let ring = view.ring;
     // A blob of ours under a key that made none is a blob of another key.
-    let is_ours =
-        BlobHead::parse(&blob.0).is_some_and(|(head, _)| view.ring.keys.contains_key(&head.key));
-    let is_blob = wanted == EncryptionAlgorithm::SymmetricDefault && is_ours;
-    if let Some(name) = named.filter(|_| !is_blob) {
+    let is_blob = || {
+        let is_ours = |(head, _): (BlobHead, _)| ring.keys.contains_key(&head.key);
+        wanted == EncryptionAlgorithm::SymmetricDefault
+            && BlobHead::parse(&blob.0).is_some_and(is_ours)
+    };
+    if let Some(name) = named.filter(|_| !is_blob()) {
         let key = view.ring.resolve(name.as_str(), NamedBy::Anything)?;
         if key.spec.family() != Family::Symmetric {
             let action = source_action(view.op());
