@@ -21,6 +21,33 @@ impl Clock for SystemClock {
     }
 }
 
+/// The system's clock, ahead by as much as it was moved: for tests of what takes years.
+#[derive(Debug, Default)]
+pub struct AheadClock {
+    /// Milliseconds.
+    ahead: AtomicU64,
+}
+
+impl AheadClock {
+    /// How far it is ahead.
+    pub fn ahead(&self) -> Duration {
+        Duration::from_millis(self.ahead.load(Ordering::SeqCst))
+    }
+
+    /// Puts it ahead by this, to the millisecond.
+    pub fn set_ahead(&self, ahead: Duration) {
+        let millis = u64::try_from(ahead.as_millis()).unwrap_or(u64::MAX);
+        self.ahead.store(millis, Ordering::SeqCst);
+    }
+}
+
+impl Clock for AheadClock {
+    fn now(&self) -> SystemTime {
+        let now = SystemClock.now();
+        now.checked_add(self.ahead()).unwrap_or(now)
+    }
+}
+
 /// A clock that stands still until it is moved: deletion windows in microseconds.
 #[derive(Debug)]
 pub struct ManualClock {
@@ -44,5 +71,20 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_nanos(self.nanos.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_put_ahead_goes_on() {
+        let clock = AheadClock::default();
+        let year = Duration::from_secs(365 * 86_400);
+        clock.set_ahead(year);
+        let ahead = clock.now().duration_since(SystemClock.now()).unwrap();
+        assert!(year - ahead < Duration::from_secs(60), "{ahead:?}");
+        assert_eq!(clock.ahead(), year);
     }
 }

@@ -9,7 +9,7 @@ pub use crate::cli::args_recovery::{
     BackupCommand, HeadersArgs, KitArgs, NewSecretArgs, PasswdArgs, RecoverArgs, SlotCommand,
 };
 use crate::cli::audit_args::AuditCommand;
-use crate::cli::values::{parse_duration, parse_rate};
+use crate::cli::values::{parse_duration, parse_rate, parse_span};
 
 /// Encrypts every file of a directory under its own data key, wrapped by a KMS key that can be
 /// rotated without touching content.
@@ -73,6 +73,20 @@ impl UnlockArgs {
     }
 }
 
+/// A key service behind a URL, and as whom it is asked.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct EndpointArgs {
+    /// Ask the key service at http://HOST:PORT on this machine, or at unix:PATH [env: AWS_ENDPOINT_URL_KMS]
+    #[arg(long, value_name = "URL", help_heading = "Endpoint")]
+    pub endpoint_url: Option<String>,
+    /// Ask for this Region [env: AWS_REGION, AWS_DEFAULT_REGION]
+    #[arg(long, value_name = "REGION", help_heading = "Endpoint")]
+    pub region: Option<String>,
+    /// Take access key and Region from this profile of AWS' tools [env: AWS_PROFILE]
+    #[arg(long, value_name = "NAME", help_heading = "Endpoint")]
+    pub profile: Option<String>,
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -122,6 +136,9 @@ pub enum Command {
     /// Read or check the audit log of a key service
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Move the clock of a key service that was started with a test clock
+    #[command(subcommand)]
+    Clock(ClockCommand),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Write manual pages into a directory
@@ -391,6 +408,9 @@ pub struct KmsArgs {
     /// Go ahead with a deletion although files need the key; goes into the audit log
     #[arg(long, value_name = "REASON")]
     pub force_data_loss: Option<String>,
+    /// Another key service.
+    #[command(flatten)]
+    pub endpoint: EndpointArgs,
     /// How to unlock.
     #[command(flatten)]
     pub unlock: UnlockArgs,
@@ -405,12 +425,13 @@ pub struct KmsArgs {
 }
 
 const KMS_HELP: &str = "\
-With neither --on nor --kms the only live mount is meant. The options above may also stand behind VERB.
+With neither --on, --kms nor --endpoint-url the only live mount is meant. The options above may also stand behind VERB.
 
 Examples:
   kmsfs kms --on ~/Private describe-key --key-id alias/aws/fs
   kmsfs kms --kms ~/keys create-key --description \"for backups\"
-  kmsfs kms --kms ~/keys create-alias --alias-name alias/backup --target-key-id KEY";
+  kmsfs kms --kms ~/keys create-alias --alias-name alias/backup --target-key-id KEY
+  kmsfs kms --endpoint-url http://127.0.0.1:8733 --region us-east-1 list-keys";
 
 /// `kmsfs serve`.
 #[derive(Debug, clap::Args)]
@@ -439,6 +460,9 @@ pub struct ServeArgs {
     /// Keep all rights of the user in place of what the service needs
     #[arg(long)]
     pub no_sandbox: bool,
+    /// For tests: let clients move the clock; marks the key service for good
+    #[arg(long)]
+    pub test_clock: bool,
     /// Take the passphrase from the first line of FILE; - is stdin
     #[arg(long, value_name = "FILE", group = "secret", help_heading = "Unlock")]
     pub passfile: Option<PathBuf>,
@@ -461,6 +485,20 @@ impl ServeArgs {
             audit: None,
         }
     }
+}
+
+/// `kmsfs clock`.
+#[derive(Debug, Subcommand)]
+pub enum ClockCommand {
+    /// Move the clock forward, and carry out what falls due
+    Advance {
+        /// How far: seconds, or a time such as 7d; 0 tells the time
+        #[arg(value_name = "TIME", value_parser = parse_span)]
+        by: Duration,
+        /// The key service.
+        #[command(flatten)]
+        endpoint: EndpointArgs,
+    },
 }
 
 /// `kmsfs completions`.

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::cli::args::{Global, KmsArgs, UnlockArgs};
+use crate::cli::args::{EndpointArgs, Global, KmsArgs, UnlockArgs};
+use crate::cli::endpoint::call_failure;
 use crate::cli::kms::{self, operation_and_input};
 use crate::cli::kms_answer::print_answer;
 use crate::cli::print::Printer;
@@ -14,6 +15,7 @@ use crate::cli::target::{Purpose, Target, open_session, probe};
 use crate::cli::unlock::{kms_dir, open_kms};
 use crate::control::keys::{gives_up_a_key, kms_call, look, record_reason};
 use crate::control::{Failure, Kind, Mount, Verb, list_mounts};
+use crate::http::Patience;
 use crate::kms::{KeyRef, Kms};
 
 /// Runs the command.
@@ -49,8 +51,17 @@ fn help(words: &[String]) -> Option<String> {
 }
 
 /// Our own options among those of an operation.
-const OPTIONS: &[&str] =
-    &["--on", "--force-data-loss", "--kms", "--passfile", "--extpass", "--keyfile"];
+const OPTIONS: &[&str] = &[
+    "--on",
+    "--force-data-loss",
+    "--endpoint-url",
+    "--region",
+    "--profile",
+    "--kms",
+    "--passfile",
+    "--extpass",
+    "--keyfile",
+];
 
 /// Our own flags among them. Answers are JSON anyway.
 const FLAGS: &[&str] = &["--yes", "--json", "--quiet", "--no-color"];
@@ -60,6 +71,7 @@ const FLAGS: &[&str] = &["--yes", "--json", "--quiet", "--no-color"];
 struct Call {
     on: Option<PathBuf>,
     force_data_loss: Option<String>,
+    endpoint: EndpointArgs,
     unlock: UnlockArgs,
     yes: bool,
     /// Operation and its options.
@@ -71,6 +83,7 @@ impl Call {
         let mut call = Self {
             on: args.on.clone(),
             force_data_loss: args.force_data_loss.clone(),
+            endpoint: args.endpoint.clone(),
             unlock: args.unlock.clone(),
             yes: global.yes,
             words: Vec::new(),
@@ -95,6 +108,9 @@ impl Call {
             match name {
                 "--on" => call.on = Some(value.into()),
                 "--force-data-loss" => call.force_data_loss = Some(value),
+                "--endpoint-url" => call.endpoint.endpoint_url = Some(value),
+                "--region" => call.endpoint.region = Some(value),
+                "--profile" => call.endpoint.profile = Some(value),
                 "--kms" => call.unlock.kms = Some(value.into()),
                 "--passfile" => call.unlock.passfile = Some(value.into()),
                 "--extpass" => call.unlock.extpass = Some(value),
@@ -104,7 +120,32 @@ impl Call {
         Ok(call)
     }
 
+    /// The endpoint that is meant, if it is one.
+    fn url(&self) -> Result<Option<String>, Failure> {
+        let endpoint = &self.endpoint;
+        let is_elsewhere = self.on.is_some() || self.unlock.kms.is_some();
+        let url = if is_elsewhere { endpoint.endpoint_url.clone() } else { endpoint.url() };
+        let of_endpoint = [&endpoint.endpoint_url, &endpoint.region, &endpoint.profile];
+        if is_elsewhere && of_endpoint.iter().any(|option| option.is_some()) {
+            let what = "--endpoint-url, --region and --profile do not go with --on or --kms";
+            return Err(Failure::new(Kind::Usage, what));
+        }
+        if url.is_none() && of_endpoint.iter().any(|option| option.is_some()) {
+            let what = "--region and --profile are of an endpoint, and none is named";
+            return Err(Failure::new(Kind::Usage, what).hint("--endpoint-url URL"));
+        }
+        if url.is_some() && self.force_data_loss.is_some() {
+            let what = "--force-data-loss is of a volume: an endpoint knows of no files";
+            return Err(Failure::new(Kind::Usage, what));
+        }
+        Ok(url)
+    }
+
     fn carry_out(self, operation: &str, input: Value, printer: Printer) -> Result<Value, Failure> {
+        if let Some(url) = self.url()? {
+            let client = self.endpoint.client(&url, Patience::COMMAND)?;
+            return client.call(operation, &input).map_err(|error| call_failure(&error));
+        }
         let mut watch = Watch::new(printer)?;
         let verb = Verb::Kms {
             operation: operation.to_owned(),
@@ -150,7 +191,7 @@ pub(super) fn only_mount() -> Result<PathBuf, Failure> {
     match (mounts.next(), mounts.next()) {
         (Some(mount), None) => Ok(mount.hello.mount_point),
         (None, _) => Err(Failure::new(Kind::Usage, "which key service: no volume is mounted")
-            .hint("kmsfs kms --on VOLUME ..., or kmsfs kms --kms DIR ...")),
+            .hint("kmsfs kms --on VOLUME, --kms DIR or --endpoint-url URL ...")),
         (Some(_), Some(_)) => {
             let what = "which key service: more than one volume is mounted";
             Err(Failure::new(Kind::Usage, what).hint("kmsfs kms --on MNT ..."))

@@ -11,7 +11,10 @@ pub mod audit_args;
 mod audit_form;
 mod backup;
 mod cat;
+mod clock;
 mod config;
+mod credentials_file;
+mod endpoint;
 pub mod exit;
 mod fsck;
 mod init;
@@ -20,6 +23,8 @@ mod kit;
 pub mod kms;
 mod kms_answer;
 mod kms_call;
+pub mod kms_table;
+mod kms_value;
 mod logging;
 mod ls;
 mod man;
@@ -126,6 +131,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         Command::Kms(call) => kms_call::run(call, &args.global, printer),
         Command::Serve(args) => serve::run(args, printer),
         Command::Audit(command) => audit::run(command, args.global.json, printer),
+        Command::Clock(command) => clock::run(command, printer),
         Command::Completions(args) => man::completions(args, printer),
         Command::Man(args) => man::pages(args, printer),
     }

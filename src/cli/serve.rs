@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::cli::args::ServeArgs;
+use crate::cli::credentials_file::CredentialsFile;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::print::{Printer, table};
 use crate::cli::sandbox::raise_for_service;
@@ -15,9 +16,8 @@ use crate::cli::unlock::{create_kms_with, has_kms, open_kms_with};
 use crate::cli::watch::Telling;
 use crate::control::report::ServeReport;
 use crate::control::{Failure, Kind};
-use crate::http::{Credentials, Listen, Server, Service};
-use crate::kms::{KmsError, Regions};
-use crate::random::OsRandom;
+use crate::http::{Listen, Server, Service, TestClock};
+use crate::kms::{KmsError, KmsOptions, Regions, TimeKind};
 
 /// How often is looked for the end.
 const LOOK: Duration = Duration::from_millis(100);
@@ -31,8 +31,20 @@ const TICK: Duration = Duration::from_secs(1);
 pub fn run(args: &ServeArgs, printer: Printer) -> Result<(), Failure> {
     let listen = parse_listen(&args.listen, args.allow_remote)?;
     let dir = &args.kms;
+    let test_clock = args.test_clock.then(|| TestClock::load(dir)).transpose();
+    let test_clock = test_clock.map_err(|error| Failure::io("test clock", &error))?;
     // Its threads stand outside of the fence: they run the commands of the configuration.
     let (telling, options) = Telling::start(args.config.as_deref(), args.events.as_ref())?;
+    let options = match &test_clock {
+        None => options,
+        Some(clock) => KmsOptions {
+            clock: clock.clock(),
+            time: TimeKind::Test,
+            // Whoever moves the clock means it.
+            deletion_confirm: Duration::ZERO,
+            ..options
+        },
+    };
     let path = args.credentials.clone().unwrap_or_else(|| dir.join("credentials.toml"));
     let fence = || match args.no_sandbox {
         true => Ok(()),
@@ -42,12 +54,7 @@ pub fn run(args: &ServeArgs, printer: Printer) -> Result<(), Failure> {
         true => open_kms_with(dir, &args.unlock(), dir, options, &fence)?,
         false => create_kms_with(dir, &args.unlock(), dir, options, &fence)?.kms,
     };
-    let credentials = match path.exists() {
-        true => Credentials::load(&path),
-        false => Credentials::create(&path, &kms.account(), &OsRandom),
-    };
-    let credentials =
-        credentials.map_err(|error| Failure::new(Kind::ConfigUnreadable, error.to_string()))?;
+    let (mut file, credentials) = CredentialsFile::open(path.clone(), &kms.account())?;
     let report = |endpoint: &str| ServeReport {
         endpoint: endpoint.to_owned(),
         kms: dir.clone(),
@@ -58,12 +65,17 @@ pub fn run(args: &ServeArgs, printer: Printer) -> Result<(), Failure> {
     };
     let regions = Regions::open(kms.clone(), dir)
         .map_err(|error| Failure::new(Kind::ConfigUnreadable, error.to_string()))?;
-    let service = Arc::new(Service::new(regions, credentials));
+    let mut service = Service::new(regions, credentials);
+    if let Some(clock) = test_clock {
+        tracing::warn!("test clock: whoever may ask can move the time; keep nothing here");
+        service = service.with_test_clock(clock);
+    }
+    let service = Arc::new(service);
     let interrupt = Interrupt::watch()?;
     let server = Server::start(Arc::clone(&service), &listen)
         .map_err(|error| Failure::io(&args.listen, &error))?;
     printer.data(&report(server.endpoint()), text)?;
-    keep(&service, &interrupt);
+    keep(&service, &mut file, &interrupt);
     server.stop();
     let flushed = service.flush_audit().map_err(Failure::from);
     telling.finish();
@@ -81,8 +93,8 @@ fn raise_fence(dir: &Path, credentials: &Path, listen: &Listen) -> Result<(), Fa
     raise_for_service(dir, credentials, socket).map(drop)
 }
 
-/// Carries out what is due until the user wants to stop.
-fn keep(service: &Service, interrupt: &Interrupt) {
+/// Carries out what is due, and lets in whom the file names, until the user wants to stop.
+fn keep(service: &Service, file: &mut CredentialsFile, interrupt: &Interrupt) {
     let mut next = Instant::now();
     let mut trouble: Option<KmsError> = None;
     while !interrupt.is_set() {
@@ -94,6 +106,9 @@ fn keep(service: &Service, interrupt: &Interrupt) {
                 tracing::warn!("key service: {}: {error}", error.exception());
             }
             trouble = now;
+            if let Some(credentials) = file.changed() {
+                service.replace_credentials(credentials);
+            }
         }
         thread::sleep(LOOK);
     }

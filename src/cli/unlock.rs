@@ -269,7 +269,7 @@ pub fn open_failure(dir: &Path, error: OpenError) -> Failure {
         OpenError::EmptyPassphrase => Kind::EmptyPassphrase,
         OpenError::Exists { .. } | OpenError::Io(_) => Kind::ConfigUnwritable,
         OpenError::Corrupt { .. } | OpenError::Missing { .. } => Kind::ConfigUnreadable,
-        OpenError::NoAudit | OpenError::Options { .. } => Kind::Usage,
+        OpenError::NoAudit | OpenError::Options { .. } | OpenError::OtherTime { .. } => Kind::Usage,
         OpenError::Refused(error) => return error.clone().into(),
         OpenError::ShortKeyFile { .. } | OpenError::WrongUnlock => Kind::WrongUnlock,
     };

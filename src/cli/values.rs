@@ -33,6 +33,14 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if secs == 0 { Err(wrong()) } else { Ok(Duration::from_secs(secs)) }
 }
 
+/// As [`parse_duration`], and 0 is one as well.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn parse_span(text: &str) -> Result<Duration, String> {
+    if text == "0" { Ok(Duration::ZERO) } else { parse_duration(text) }
+}
+
 /// Parses `500/s`, `500` or `30/m`: things per second.
 ///
 /// # Errors

@@ -41,6 +41,7 @@ reports! {
     AuditQueryReport = "kmsfs.audit-query/1",
     AuditVerifyReport = "kmsfs.audit-verify/1",
     BackupReport = "kmsfs.backup/1",
+    ClockReport = "kmsfs.clock/1",
     FileReport = "kmsfs.file/1",
     FsckReport = "kmsfs.fsck/1",
     InitReport = "kmsfs.init/1",
@@ -253,6 +254,16 @@ pub struct MountReport {
     pub created: bool,
     /// Nothing can be changed through this mount.
     pub read_only: bool,
+}
+
+/// `kmsfs clock advance`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClockReport {
+    /// The key service's time, seconds since 1970.
+    pub now: u64,
+    /// Seconds that it was moved.
+    pub advanced: u64,
 }
 
 /// `kmsfs serve`.

@@ -8,6 +8,7 @@
 //! ```
 //!
 //! A user or role may have a `policy`, an identity policy as JSON text: docs/KMS.md, "Who may do what".
+//! An access key of a role's session has a `session_token` besides, if it is to be sent along.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,7 +23,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::http::sigv4::LastKey;
+use crate::http::signature::LastKey;
 use crate::kms::{IdentityPolicy, Principal, PrincipalKind};
 use crate::random::{Random, random_array};
 
@@ -36,6 +37,8 @@ pub struct Credential {
     pub access_key_id: String,
     /// What requests are signed with.
     pub secret: Arc<Zeroizing<String>>,
+    /// What must be sent along, if this is the access key of a session.
+    pub session_token: Option<Arc<Zeroizing<String>>>,
     /// Who it is.
     pub principal: Principal,
     /// What its last request was checked with.
@@ -90,6 +93,8 @@ struct FileForm {
 struct PrincipalForm {
     access_key_id: String,
     secret_access_key: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    session_token: Option<String>,
     arn: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     policy: Option<String>,
@@ -125,6 +130,7 @@ impl Credentials {
         let form = PrincipalForm {
             access_key_id: new_id(random),
             secret_access_key: STANDARD.encode(random_array::<30>(random)),
+            session_token: None,
             arn: Principal::root(account).name().to_owned(),
             policy: None,
         };
@@ -148,11 +154,14 @@ impl Credentials {
             });
             format!(
                 "line {line} is not of the form [[principal]] access_key_id, secret_access_key, arn, \
-                 policy"
+                 policy, session_token"
             )
         })?;
         let mut all = BTreeMap::new();
-        for PrincipalForm { access_key_id, secret_access_key, arn, policy } in form.principal {
+        for form in form.principal {
+            let PrincipalForm { access_key_id, secret_access_key, session_token, arn, policy } =
+                form;
+            let session_token = session_token.map(|token| Arc::new(Zeroizing::new(token)));
             let mut principal = Principal::from_arn(&arn)
                 .ok_or_else(|| format!("{arn} is no ARN of a user, a role or an account"))?;
             if let Some(policy) = policy {
@@ -163,13 +172,15 @@ impl Credentials {
                 let policy = policy.map_err(|what| format!("{arn}: policy: {what}"))?;
                 principal = principal.with_policy(policy);
             }
-            if access_key_id.is_empty() || secret_access_key.is_empty() {
+            let is_empty_token = session_token.as_ref().is_some_and(|token| token.is_empty());
+            if access_key_id.is_empty() || secret_access_key.is_empty() || is_empty_token {
                 return Err(format!("{arn}: an access key is empty"));
             }
             let secret = Arc::new(Zeroizing::new(secret_access_key));
             let last_key = Arc::new(LastKey::default());
             let id = access_key_id.clone();
-            let credential = Credential { access_key_id: id, secret, principal, last_key };
+            let credential =
+                Credential { access_key_id: id, secret, session_token, principal, last_key };
             if all.insert(access_key_id.clone(), credential).is_some() {
                 return Err(format!("{access_key_id} stands there twice"));
             }

@@ -1,11 +1,23 @@
-//! AWS KMS' protocol over HTTP: who asks ([`sigv4`], [`credentials`]), what is asked ([`service`]), and
-//! the sockets ([`server`]). What the JSON means is in [`crate::wire`].
+//! AWS KMS' protocol over HTTP, on both sides.
+//!
+//! The server: who asks ([`sigv4`], [`credentials`]), what is asked ([`service`]), and the sockets
+//! ([`server`]); [`test_clock`] is for tests. The client: where ([`endpoint`]), as whom ([`identity`]), and the calls ([`client`]).
+//! What both sign with is in [`signature`]; what the JSON means is in [`crate::wire`].
 
+pub mod client;
 pub mod credentials;
+pub mod endpoint;
+pub mod identity;
 pub mod server;
 pub mod service;
+pub mod signature;
 pub mod sigv4;
+pub mod test_clock;
 
+pub use client::{CallError, Client, Patience};
 pub use credentials::{Credential, Credentials};
+pub use endpoint::{Endpoint, EndpointError};
+pub use identity::{Identity, IdentityError, Wanted};
 pub use server::{Listen, Server};
 pub use service::Service;
+pub use test_clock::TestClock;

@@ -1,10 +1,14 @@
 //! From a request to its answer, without sockets: who asks, in which Region, which operation.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::http::credentials::Credentials;
 use crate::http::sigv4::{self, Caller, NotSigned, SignedRequest};
+use crate::http::test_clock::{ADVANCE_TARGET, TestClock};
 use crate::kms::{Client, KmsError, Regions, Via};
+use crate::sync::{Rank, RwLock};
 use crate::wire;
 
 /// In front of an operation's name in `X-Amz-Target`.
@@ -21,7 +25,8 @@ const TRAIL_SERVICE: &[&str] = &["cloudtrail"];
 #[derive(Debug)]
 pub struct Service {
     regions: Regions,
-    credentials: Credentials,
+    credentials: RwLock<Arc<Credentials>>,
+    test_clock: Option<TestClock>,
 }
 
 /// Status and JSON of an answer.
@@ -36,7 +41,19 @@ pub struct Answer {
 impl Service {
     /// A service for these principals.
     pub fn new(regions: Regions, credentials: Credentials) -> Self {
-        Self { regions, credentials }
+        let credentials = RwLock::new(Rank::Cache, Arc::new(credentials));
+        Self { regions, credentials, test_clock: None }
+    }
+
+    /// The same with a clock that clients may move; the Regions must have been opened with it.
+    #[must_use]
+    pub fn with_test_clock(self, clock: TestClock) -> Self {
+        Self { test_clock: Some(clock), ..self }
+    }
+
+    /// Lets these principals in from now on, and no others.
+    pub fn replace_credentials(&self, credentials: Credentials) {
+        *self.credentials.write() = Arc::new(credentials);
     }
 
     /// The Regions.
@@ -46,14 +63,16 @@ impl Service {
 
     /// Answers a request. Blocks for as long as the operation takes.
     pub fn answer(&self, request: &SignedRequest<'_>, via: Via) -> Answer {
-        let now = self.regions.home().time();
+        let clock = self.test_clock.as_ref();
+        let now = clock.map_or_else(|| self.regions.home().time(), TestClock::outside);
         if request.path != "/" || request.method != "POST" || !request.query.is_empty() {
             return refused(404, "UnknownOperationException", "POST / is all there is.");
         }
         let target = header(request, "x-amz-target");
         let trail = target.split_once(TRAIL_PREFIX).map(|(_, operation)| operation);
         let services = if trail.is_some() { TRAIL_SERVICE } else { KMS_SERVICE };
-        let caller = match sigv4::verify(request, &self.credentials, services, now) {
+        let credentials = Arc::clone(&self.credentials.read());
+        let caller = match sigv4::verify(request, &credentials, services, now) {
             Ok(caller) => caller,
             Err(NotSigned { exception, message }) => return refused(400, exception, &message),
         };
@@ -64,6 +83,11 @@ impl Service {
                 Err(_) => return refused(400, "SerializationException", "The body is no JSON."),
             },
         };
+        if let Some(clock) = clock.filter(|_| target == ADVANCE_TARGET) {
+            return clock
+                .answer(&self.regions, &input)
+                .map_or_else(|error| failed(&error), |body| Answer { status: 200, body });
+        }
         let principal = &caller.credential.principal;
         let operation = target.strip_prefix(TARGET_PREFIX);
         let other = operation

@@ -1,38 +1,16 @@
-//! AWS Signature Version 4, checked. Pure: the request and the time in, the caller out.
-//!
-//! Source: AWS, "Signature Version 4 signing process" (IAM user guide). Only what KMS clients send:
-//! the Authorization header over `POST /` without a query.
+//! AWS Signature Version 4, checked. Pure: the request and the time in, the caller out. What both
+//! sides compute is in [`signature`](crate::http::signature).
 
-use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use subtle::ConstantTimeEq as _;
-use zeroize::Zeroizing;
 
-use crate::codec::hex;
-use crate::crypto::kdf::{hmac_sha256, sha256};
 use crate::http::credentials::{Credential, Credentials};
-use crate::kms::Timestamp;
-use crate::sync::{Mutex, Rank};
+pub use crate::http::signature::SignedRequest;
+use crate::http::signature::{ALGORITHM, MissingHeader, Scope, basic_date, parse_date};
 
 /// How far the clocks of client and server may be apart.
 pub const WINDOW: Duration = Duration::from_secs(15 * 60);
-const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-
-/// What of a request is signed.
-#[derive(Clone, Copy, Debug)]
-pub struct SignedRequest<'a> {
-    /// Such as `POST`.
-    pub method: &'a str,
-    /// Path, as it was sent.
-    pub path: &'a str,
-    /// Query, as it was sent, without `?`.
-    pub query: &'a str,
-    /// Names in any case, and values; one pair a line.
-    pub headers: &'a [(String, String)],
-    /// Body, whole.
-    pub body: &'a [u8],
-}
 
 /// Who has signed, and for which Region.
 #[derive(Clone, Debug)]
@@ -59,14 +37,14 @@ fn refused<T>(exception: &'static str, message: impl Into<String>) -> Result<T, 
 }
 
 const INCOMPLETE: &str = "IncompleteSignatureException";
+/// The header with a session's token.
+const TOKEN: &str = "x-amz-security-token";
 const INVALID: &str = "InvalidSignatureException";
 
 /// The parts of an Authorization header.
 struct Authorization<'a> {
     access_key_id: &'a str,
-    date: &'a str,
-    region: &'a str,
-    service: &'a str,
+    scope: Scope<'a>,
     signed_headers: &'a str,
     signature: &'a str,
 }
@@ -100,7 +78,8 @@ impl<'a> Authorization<'a> {
                  keyid/date/region/service/term",
             );
         };
-        Ok(Self { access_key_id, date, region, service, signed_headers, signature })
+        let scope = Scope { date, region, service };
+        Ok(Self { access_key_id, scope, signed_headers, signature })
     }
 }
 
@@ -114,7 +93,7 @@ pub fn verify<'a>(
     services: &[&str],
     now: SystemTime,
 ) -> Result<Caller<'a>, NotSigned> {
-    let Some(header) = header(request, "authorization") else {
+    let Some(header) = request.header("authorization") else {
         return refused("MissingAuthenticationTokenException", "Missing Authentication Token");
     };
     let authorization = Authorization::parse(&header)?;
@@ -124,16 +103,19 @@ pub fn verify<'a>(
             "The security token included in the request is invalid.",
         );
     };
-    let Some(date) = self::header(request, "x-amz-date") else {
+    let Some(date) = request.header("x-amz-date") else {
         return refused(
             INCOMPLETE,
             "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.",
         );
     };
-    check_scope(&authorization, &date, services)?;
+    check_scope(&authorization.scope, &date, services)?;
     check_time(&date, now)?;
     let signed = authorization.signed_headers;
-    for name in ["host", "x-amz-date"] {
+    let token = request.header(TOKEN);
+    check_token(credential, token.as_deref())?;
+    let token_header = token.is_some().then_some(TOKEN);
+    for name in ["host", "x-amz-date"].into_iter().chain(token_header) {
         if !signed.split(';').any(|header| header == name) {
             return refused(
                 INVALID,
@@ -141,18 +123,20 @@ pub fn verify<'a>(
             );
         }
     }
-    let body = hex(&sha256(&[request.body]));
-    if self::header(request, "x-amz-content-sha256").is_some_and(|claimed| claimed != body) {
+    if request.header("x-amz-content-sha256").is_some_and(|sent| sent != request.body_hash()) {
         return refused(
             INVALID,
             "The value passed in for x-amz-content-sha256 does not match the body.",
         );
     }
-    let canonical = canonical_request(request, signed, &body)?;
-    let scope = [authorization.date, authorization.region, authorization.service, "aws4_request"];
-    let to_sign = [ALGORITHM, &date, &scope.join("/"), &hex(&sha256(&[canonical.as_bytes()]))];
-    let right = credential.last_key.sign(&credential.secret, &authorization, &to_sign.join("\n"));
-    let right = hex(&right);
+    let scope = &authorization.scope;
+    let (secret, last_key) = (&credential.secret, &credential.last_key);
+    let right = match request.signature(scope, &date, signed, secret, last_key) {
+        Ok(right) => right,
+        Err(MissingHeader(name)) => {
+            return refused(INVALID, format!("'{name}' is signed, but was not sent."));
+        }
+    };
     if !bool::from(right.as_bytes().ct_eq(authorization.signature.as_bytes())) {
         return refused(
             INVALID,
@@ -161,87 +145,27 @@ pub fn verify<'a>(
              details.",
         );
     }
-    let (region, service) = (authorization.region.to_owned(), authorization.service.to_owned());
+    let (region, service) = (scope.region.to_owned(), scope.service.to_owned());
     Ok(Caller { credential, region, service })
 }
 
-/// A header's values, trimmed, runs of spaces made one, several joined by commas.
-fn header<'a>(request: &SignedRequest<'a>, name: &str) -> Option<Cow<'a, str>> {
-    let found = request.headers.iter().filter(|(header, _)| header.eq_ignore_ascii_case(name));
-    let mut values = found.map(|(_, value)| as_signed(value));
-    let first = values.next()?;
-    Some(values.fold(first, |all, value| Cow::Owned(format!("{all},{value}"))))
-}
-
-fn as_signed(value: &str) -> Cow<'_, str> {
-    let is_space = |byte: &u8| byte.is_ascii_whitespace();
-    let bytes = value.as_bytes();
-    let is_so = !bytes.first().is_some_and(is_space)
-        && !bytes.last().is_some_and(is_space)
-        && bytes.windows(2).all(|pair| !pair.iter().all(is_space))
-        && bytes.iter().filter(|byte| is_space(byte)).all(|byte| *byte == b' ');
-    match is_so {
-        true => Cow::Borrowed(value),
-        false => Cow::Owned(value.split_ascii_whitespace().collect::<Vec<_>>().join(" ")),
+/// A session's access key goes with its token, any other with none.
+fn check_token(credential: &Credential, sent: Option<&str>) -> Result<(), NotSigned> {
+    let is_right = match (&credential.session_token, sent) {
+        (Some(token), Some(sent)) => token.as_bytes().ct_eq(sent.as_bytes()).into(),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    match is_right {
+        true => Ok(()),
+        false => refused(
+            "UnrecognizedClientException",
+            "The security token included in the request is invalid.",
+        ),
     }
 }
 
-/// The signing key that an access key was last used with: a day's requests have the same, and making
-/// it takes longer than all else.
-pub struct LastKey(Mutex<Option<MadeKey>>);
-
-struct MadeKey {
-    /// Date, Region and service.
-    scope: [String; 3],
-    key: Zeroizing<[u8; 32]>,
-}
-
-impl Default for LastKey {
-    fn default() -> Self {
-        Self(Mutex::new(Rank::Cache, None))
-    }
-}
-
-impl LastKey {
-    fn sign(&self, secret: &str, scope: &Authorization<'_>, text: &str) -> [u8; 32] {
-        let parts = [scope.date, scope.region, scope.service];
-        let mut last = self.0.lock();
-        if let Some(made) = last.as_ref().filter(|made| made.scope == parts) {
-            return hmac_sha256(&*made.key, text.as_bytes());
-        }
-        let key = Zeroizing::new(signing_key(secret, scope));
-        let signature = hmac_sha256(&*key, text.as_bytes());
-        *last = Some(MadeKey { scope: parts.map(str::to_owned), key });
-        signature
-    }
-}
-
-fn canonical_request(
-    request: &SignedRequest<'_>,
-    signed: &str,
-    body: &str,
-) -> Result<String, NotSigned> {
-    let mut text = format!("{}\n{}\n{}\n", request.method, request.path, request.query);
-    for name in signed.split(';') {
-        let Some(value) = header(request, name) else {
-            return refused(INVALID, format!("'{name}' is signed, but was not sent."));
-        };
-        text.push_str(&format!("{}:{value}\n", name.to_ascii_lowercase()));
-    }
-    text.push_str(&format!("\n{signed}\n{body}"));
-    Ok(text)
-}
-
-fn signing_key(secret: &str, scope: &Authorization<'_>) -> [u8; 32] {
-    let seed = Zeroizing::new(format!("AWS4{secret}"));
-    [scope.region, scope.service, "aws4_request"]
-        .iter()
-        .fold(hmac_sha256(seed.as_bytes(), scope.date.as_bytes()), |key, part| {
-            hmac_sha256(&key, part.as_bytes())
-        })
-}
-
-fn check_scope(scope: &Authorization<'_>, date: &str, services: &[&str]) -> Result<(), NotSigned> {
+fn check_scope(scope: &Scope<'_>, date: &str, services: &[&str]) -> Result<(), NotSigned> {
     if !services.contains(&scope.service) {
         let service = services.first().copied().unwrap_or_default();
         let message = format!("Credential should be scoped to correct service: '{service}'.");
@@ -290,54 +214,11 @@ fn check_time(date: &str, now: SystemTime) -> Result<(), NotSigned> {
     Ok(())
 }
 
-/// `20260131T235959Z`.
-fn basic_date(time: SystemTime) -> String {
-    Timestamp::from_system(time).to_iso().replace(['-', ':'], "")
-}
-
-/// The time of `20260131T235959Z`.
-fn parse_date(text: &str) -> Option<SystemTime> {
-    let digits = |range: std::ops::Range<usize>| {
-        let part = text.get(range)?;
-        part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse::<i64>().ok())?
-    };
-    if text.len() != 16 || text.get(8..9) != Some("T") || text.get(15..) != Some("Z") {
-        return None;
-    }
-    let (year, month, day) = (digits(0..4)?, digits(4..6)?, digits(6..8)?);
-    let (hour, minute, second) = (digits(9..11)?, digits(11..13)?, digits(13..15)?);
-    let in_range = (1970..=9999).contains(&year)
-        && (1..=12).contains(&month)
-        && (1..=31).contains(&day)
-        && hour < 24
-        && minute < 60
-        && second < 61;
-    if !in_range {
-        return None;
-    }
-    // Days from the civil calendar: years begin in March, so that the leap day comes last.
-    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
-    let secs = ((days * 24 + hour) * 60 + minute) * 60 + second;
-    Some(UNIX_EPOCH + Duration::from_secs(u64::try_from(secs).ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dates_lead_back() {
-        for text in ["19700101T000000Z", "20240229T235959Z", "20150830T123600Z", "20991231T010203Z"]
-        {
-            assert_eq!(basic_date(parse_date(text).unwrap()), text);
-        }
-        for text in
-            ["", "20150830T123600", "20151330T123600Z", "2015-08-30T12:36Z", "+0150830T123600Z"]
-        {
-            assert_eq!(parse_date(text), None, "{text}");
-        }
-    }
+    use crate::codec::hex;
+    use crate::crypto::kdf::sha256;
 
     /// Signed by botocore 1.44 with the clock at 2026-01-31 23:59:59.
     fn headers() -> Vec<(String, String)> {
@@ -402,23 +283,5 @@ mod tests {
         let mut claimed = headers();
         claimed.push(("x-amz-content-sha256".to_owned(), hex(&sha256(&[b"other"]))));
         assert!(check(&claimed, BODY, now).is_err());
-    }
-
-    /// AWS, "Examples of the complete Signature Version 4 signing process": the signing key of
-    /// 20120215/us-east-1/iam and the documentation's secret.
-    #[test]
-    fn signing_key_is_that_of_aws_example() {
-        let scope = Authorization {
-            access_key_id: "",
-            date: "20120215",
-            region: "us-east-1",
-            service: "iam",
-            signed_headers: "",
-            signature: "",
-        };
-        assert_eq!(
-            hex(&signing_key("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", &scope)),
-            "f4780e2d9f65fa895f9c67b32ce1baf0b0d8a43505a000a1a9e090d414db404d"
-        );
     }
 }

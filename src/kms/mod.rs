@@ -86,7 +86,7 @@ pub use key_service::{DataKey, GeneratedKey, KeyDescription, KeyService, Wrapped
 pub use known_volumes::{Extent, KeyUse, KnownVolume, LOSS_TAG, Need, VolumeReport};
 pub use last_usage::{KeyLastUsage, LastUse};
 pub use mac::{GenerateMac, GeneratedMac, VerifyMac};
-pub use open::{KmsOptions, OpenError, ReadOnlyAudit};
+pub use open::{KmsOptions, OpenError, ReadOnlyAudit, TimeKind};
 pub use origin::{Asking, Client, Process};
 pub use page::{Page, PageRequest};
 pub use principal::{Principal, PrincipalKind, Via};

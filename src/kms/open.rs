@@ -14,7 +14,9 @@ use crate::kms::KmsError;
 use crate::kms::audit::{AuditHead, AuditLimits, Watch};
 use crate::kms::db::{DbError, RowId, Rows, SqliteDb, Table};
 use crate::kms::root::{RootKey, RootKeys};
-use crate::kms::rows::{META_ACCOUNT, META_AUDIT, META_DATABASE, META_REGION, ring_mac};
+use crate::kms::rows::{
+    META_ACCOUNT, META_AUDIT, META_DATABASE, META_REGION, META_TEST_CLOCK, ring_mac,
+};
 use crate::kms::slot::{Argon2Cost, Unlock, seal_slot};
 use crate::random::{OsRandom, Random, random_array};
 use crate::secret::Secret;
@@ -44,6 +46,8 @@ pub struct KmsOptions {
     pub audit: AuditLimits,
     /// Who is told of audit records once they are written.
     pub watch: Option<Arc<dyn Watch>>,
+    /// Whether the clock is a true one.
+    pub time: TimeKind,
 }
 
 /// The audit log of a KMS on a read-only medium. No key is used without a record.
@@ -58,6 +62,16 @@ pub enum ReadOnlyAudit {
     Directory(PathBuf),
 }
 
+/// Whether a clock may be believed. A key database is of one kind for good: a year that a test has
+/// skipped must not destroy what somebody keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeKind {
+    /// The time is what it is.
+    Real,
+    /// The clock is moved at will.
+    Test,
+}
+
 impl Default for KmsOptions {
     fn default() -> Self {
         Self {
@@ -69,6 +83,7 @@ impl Default for KmsOptions {
             read_only_audit: ReadOnlyAudit::Refuse,
             audit: AuditLimits::default(),
             watch: None,
+            time: TimeKind::Real,
         }
     }
 }
@@ -104,6 +119,11 @@ pub enum OpenError {
         /// Which.
         what: String,
     },
+    /// The database belongs to the other kind of clock.
+    OtherTime {
+        /// Its kind.
+        found: TimeKind,
+    },
     /// The key file has fewer than [`crate::kms::KEY_FILE_LEN_MIN`] bytes.
     ShortKeyFile {
         /// Its length.
@@ -126,6 +146,12 @@ impl fmt::Display for OpenError {
             Self::Missing { path } => write!(f, "no key database at {}", path.display()),
             Self::NoAudit => f.write_str("read-only medium: no place for audit records"),
             Self::Options { what } => f.write_str(what),
+            Self::OtherTime { found: TimeKind::Test } => {
+                f.write_str("key database was made for a test clock")
+            }
+            Self::OtherTime { found: TimeKind::Real } => {
+                f.write_str("key database was made for the real time, not for a test clock")
+            }
             Self::ShortKeyFile { len } => write!(f, "key file has only {len} bytes"),
             Self::Refused(error) => error.fmt(f),
             Self::WrongUnlock => f.write_str("wrong passphrase or key file"),
@@ -204,6 +230,9 @@ fn write_database(
         (meta(META_AUDIT), AuditHead::default().encode()),
     ]);
     rows.extend(slot.map(|slot| (RowId::new(Table::Slots, "1"), slot)));
+    if options.time == TimeKind::Test {
+        rows.insert(meta(META_TEST_CLOCK), Vec::new());
+    }
     let mac = ring_mac(&rows, 1, &keys);
 
     let draft = dir.join(format!(".{DATABASE_NAME}.{}", hex(&random_array::<8>(random))));
@@ -219,6 +248,16 @@ fn write_database(
     linked?;
     File::open(dir)?.sync_all()?;
     Ok(())
+}
+
+/// Whether these rows may be used with that kind of clock.
+///
+/// # Errors
+/// [`OpenError::OtherTime`].
+pub(crate) fn check_time(rows: &Rows, time: TimeKind) -> Result<(), OpenError> {
+    let is_test = rows.contains_key(&RowId::new(Table::Meta, META_TEST_CLOCK));
+    let found = if is_test { TimeKind::Test } else { TimeKind::Real };
+    if found == time { Ok(()) } else { Err(OpenError::OtherTime { found }) }
 }
 
 impl KmsOptions {

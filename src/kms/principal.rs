@@ -58,7 +58,8 @@ impl Principal {
         let kind = match (*service, resource.split('/').next()) {
             ("iam", Some("root")) => PrincipalKind::Root,
             ("iam", Some("user")) => PrincipalKind::User,
-            ("iam", Some("role")) | ("sts", Some("assumed-role")) => PrincipalKind::Role,
+            ("iam", Some("role")) => PrincipalKind::Role,
+            ("sts", Some("assumed-role")) if is_session(resource) => PrincipalKind::Role,
             _ => return None,
         };
         let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
@@ -153,6 +154,14 @@ impl Principal {
     }
 }
 
+/// Whether this is `assumed-role/ROLE/SESSION`.
+fn is_session(resource: &str) -> bool {
+    let mut parts = resource.split('/').skip(1);
+    let has_both =
+        [parts.next(), parts.next()].iter().all(|part| part.is_some_and(|p| !p.is_empty()));
+    has_both && parts.next().is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +172,10 @@ mod tests {
         assert_eq!(root, Principal::root("000000000000"));
         let user = Principal::from_arn("arn:aws:iam::000000000000:user/ann").unwrap();
         assert_eq!((user.kind(), user.account()), (PrincipalKind::User, "000000000000"));
+        for text in ["assumed-role", "assumed-role/", "assumed-role/backup", "assumed-role/backup/"]
+        {
+            assert!(Principal::from_arn(&format!("arn:aws:sts::000000000000:{text}")).is_none());
+        }
         assert!(Principal::from_arn("arn:aws:iam::12:user/ann").is_none());
         assert!(Principal::from_arn("ann").is_none());
     }

@@ -264,6 +264,8 @@ pub(crate) const META_AUDIT: &str = "audit";
 
 /// Name of the meta row with a time that was believed.
 pub(crate) const META_CLOCK: &str = "clock";
+/// Name of the meta row that marks a database of a test clock; its body is empty.
+pub(crate) const META_TEST_CLOCK: &str = "test-clock";
 
 /// The authentication code over all rows and the revision.
 pub(crate) fn ring_mac(rows: &Rows, revision: u64, keys: &RootKeys) -> [u8; 32] {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::kms::key::Deletion;
+use crate::kms::key::{Deletion, KmsKey};
 use crate::kms::ring::KeyRing;
 use crate::kms::{KeyId, KeyState, Kms, KmsError, Timestamp};
 
@@ -63,6 +63,20 @@ impl Deletion {
 }
 
 impl Kms {
+    /// When the next rotation, deletion or expiry falls due; the past for one that is late.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let next = |key: &KmsKey| {
+            let rotates = key.state == KeyState::Enabled && key.can_rotate() && !key.is_replica();
+            let rotation = key.rotation.filter(|_| rotates).map(|rotation| rotation.next);
+            let is_pending = key.state == KeyState::PendingDeletion;
+            let deletion = key.deletion.filter(|_| is_pending).map(|deletion| deletion.at);
+            let here = key.imports.iter().filter(|i| key.find_material(&i.material).is_some());
+            let expiry = here.filter_map(|imported| imported.expires).min();
+            [rotation, deletion, expiry].into_iter().flatten().min()
+        };
+        self.core.ring().keys.values().filter_map(|key| next(key)).min()
+    }
+
     /// Carries out what is due: automatic rotations and deletions. To be called every second or so.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::kms::audit::{AuditConfig, AuditHead, AuditLog, Params, Record, UseParams, VerifyKey};
 use crate::kms::db::{DbError, KeyDb, RowId, Rows, Snapshot, SqliteDb, Table};
 use crate::kms::high_water::HighWater;
-use crate::kms::open::{AUDIT_NAME, DATABASE_NAME, create_database, is_read_only};
+use crate::kms::open::{AUDIT_NAME, DATABASE_NAME, check_time, create_database, is_read_only};
 use crate::kms::regions::WeakRegions;
 use crate::kms::ring::{KeyChange, KeyRing};
 use crate::kms::root::{RootKey, RootKeys};
@@ -143,6 +143,7 @@ impl Kms {
             true => (options.read_only_audit.path(database)?, Some(own_log)),
             false => (own_log, None),
         };
+        check_time(&snapshot.rows, options.time)?;
         let audit = AuditLog::open(AuditConfig {
             path,
             goes_on_from,

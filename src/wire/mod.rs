@@ -4,6 +4,7 @@
 mod aliases;
 mod asymmetric;
 mod crypto;
+mod exception;
 mod grants;
 mod import;
 mod input;
@@ -12,9 +13,10 @@ mod output;
 mod rotation;
 mod trail;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::kms::{Kms, KmsError, Op, OpKind, Principal};
+pub use crate::wire::exception::{error_body, error_of, read_error_body};
 use crate::wire::input::{Input, InputError};
 pub use crate::wire::trail::{TrailError, lookup_events};
 
@@ -164,12 +166,4 @@ pub fn other_account<'a>(operation: &str, input: &'a Value, own: &str) -> Option
     let name = ["KeyId", "DestinationKeyId"].iter().find_map(|name| input.get(name)?.as_str())?;
     let account = name.strip_prefix("arn:aws:kms:")?.split(':').nth(1)?;
     (crosses && account != own).then_some(account)
-}
-
-/// An exception as AWS sends it: without the member if there is no message.
-pub fn error_body(error: &KmsError) -> Value {
-    match error.to_string() {
-        message if message.is_empty() => json!({"__type": error.exception()}),
-        message => json!({"__type": error.exception(), "message": message}),
-    }
 }

@@ -51,6 +51,7 @@ impl Sandbox {
             .env("XDG_RUNTIME_DIR", self.path("run"))
             .env("HOME", self.dir.path())
             .env_remove("NOTIFY_SOCKET")
+            .env_remove("AWS_ENDPOINT_URL_KMS")
             .stdin(Stdio::null());
     }
 
