@@ -13,6 +13,8 @@ mod backup;
 mod commands;
 #[path = "cli/documents.rs"]
 mod documents;
+#[path = "cli/endpoints.rs"]
+mod endpoints;
 #[path = "cli/fence.rs"]
 mod fence;
 #[path = "cli/keys.rs"]
@@ -23,6 +25,8 @@ mod mounts;
 mod needs;
 #[path = "cli/sandbox.rs"]
 mod sandbox;
+#[path = "common/serve.rs"]
+mod serve;
 #[path = "cli/terminal.rs"]
 mod terminal;
 #[path = "common/user.rs"]

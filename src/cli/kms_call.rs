@@ -32,10 +32,17 @@ pub fn run(args: &KmsArgs, global: &Global, printer: Printer) -> Result<(), Fail
         Failure::new(Kind::Usage, error.to_string())
             .hint("kmsfs kms help, kmsfs kms VERB help   (verbs, and their options)")
     })?;
+    let url = call.url()?;
     if let Some(reason) = &call.force_data_loss {
         confirm_loss(&operation, &input, reason, call.yes)?;
     }
-    let answer = call.carry_out(&operation, input, printer)?;
+    let answer = match url {
+        Some(url) => {
+            let client = call.endpoint.client(&url, Patience::COMMAND)?;
+            client.call(&operation, &input).map_err(|error| call_failure(&error))?
+        }
+        None => call.carry_out(&operation, input, printer)?,
+    };
     printer.raw(print_answer(&answer).as_bytes())
 }
 
@@ -142,10 +149,6 @@ impl Call {
     }
 
     fn carry_out(self, operation: &str, input: Value, printer: Printer) -> Result<Value, Failure> {
-        if let Some(url) = self.url()? {
-            let client = self.endpoint.client(&url, Patience::COMMAND)?;
-            return client.call(operation, &input).map_err(|error| call_failure(&error));
-        }
         let mut watch = Watch::new(printer)?;
         let verb = Verb::Kms {
             operation: operation.to_owned(),

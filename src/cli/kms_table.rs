@@ -143,7 +143,7 @@ pub const OPERATIONS: &[Row] = &[
     ),
     ("DeleteAlias", &[ALIAS]),
     ("DeleteCustomKeyStore", &[STORE]),
-    ("DeleteImportedKeyMaterial", &[KEY]),
+    ("DeleteImportedKeyMaterial", &[KEY, ("KeyMaterialId", Kind::Text)]),
     (
         "DeriveSharedSecret",
         &[
@@ -205,7 +205,7 @@ pub const OPERATIONS: &[Row] = &[
     ),
     ("ListKeyPolicies", &[KEY, LIMIT, MARKER]),
     ("ListKeyRotations", &[KEY, ("IncludeKeyMaterial", Kind::Text), LIMIT, MARKER]),
-    ("ListKeys", &[LIMIT, MARKER]),
+    ("ListKeys", &[LIMIT, MARKER, ("ResourceOwners", Kind::Strings)]),
     ("ListResourceTags", &[KEY, LIMIT, MARKER]),
     (
         "ListRetirableGrants",

@@ -5,15 +5,18 @@ function is a test; one that fails ends the program with an error.
 """
 
 import base64
+import contextlib
 import datetime
 import filecmp
 import hashlib
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 
@@ -30,6 +33,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 
 BIN = pathlib.Path(sys.executable).parent
+ROOT = pathlib.Path(__file__).parents[2]
+KMSFS = os.environ["KMSFS"]
 ENDPOINT = os.environ["AWS_ENDPOINT_URL_KMS"]
 
 
@@ -294,9 +299,157 @@ def encryption_cli_seals_a_tree():
             assert filecmp.cmp(found, plain / str(no) / "file", shallow=False)
 
 
+def encryption_cli_caches_data_keys():
+    """A data key serves as many seconds, bytes and messages as it may, and not one more."""
+    arn = client().create_key()["KeyMetadata"]["Arn"]
+    with tempfile.TemporaryDirectory() as place:
+        place = pathlib.Path(place)
+        (place / "plain").mkdir()
+        for no in range(6):
+            (place / "plain" / str(no)).write_bytes(os.urandom(1000))
+
+        def data_keys(*limits):
+            sealed, told = place / "-".join(limits), place / "told"
+            sealed.mkdir()
+            run(BIN / "aws-encryption-cli", "--encrypt", "--recursive", "--wrapping-keys", f"key={arn}",
+                "--commitment-policy", "require-encrypt-require-decrypt", "--input", place / "plain",
+                "--output", sealed, "--caching", "capacity=5", *limits, "--metadata-output", told,
+                "--overwrite-metadata")
+            headers = [json.loads(line)["header"] for line in told.read_text().splitlines()]
+            assert len(headers) == 6
+            return len({header["encrypted_data_keys"][0]["encrypted_data_key"] for header in headers})
+
+        assert data_keys("max_age=600") == 1
+        assert data_keys("max_age=0.0001") == 6
+        assert data_keys("max_age=600", "max_messages_encrypted=2") == 3
+        assert data_keys("max_age=600", "max_bytes_encrypted=2500") == 3
+
+
+def javascript_and_python_read_each_other():
+    arn = client().create_key()["KeyMetadata"]["Arn"]
+    data = os.urandom(100_000)
+    script = ["node", ROOT / "target/clients/javascript/run.mjs"]
+
+    def javascript(what, source):
+        words = [str(word) for word in (*script, what, arn, "from=python")]
+        return subprocess.run(words, input=source, capture_output=True, check=True).stdout
+
+    sdk = aws_encryption_sdk.EncryptionSDKClient(
+        commitment_policy=CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT)
+    provider = aws_encryption_sdk.StrictAwsKmsMasterKeyProvider(key_ids=[arn])
+    sealed = javascript("encrypt", data)
+    assert data not in sealed and javascript("decrypt", sealed) == data
+    opened, header = sdk.decrypt(source=sealed, key_provider=provider)
+    assert opened == data and header.encryption_context["from"] == "python"
+    sealed, _ = sdk.encrypt(source=data, key_provider=provider, encryption_context={"from": "python"})
+    assert javascript("decrypt", sealed) == data
+    assert run(*script, "cache", arn) == "2\n", "a data key serves three messages"
+
+
+@contextlib.contextmanager
+def moto():
+    """A server of moto on a free port; its URL."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryFile() as said:
+        server = subprocess.Popen([BIN / "moto_server", "-H", "127.0.0.1", "-p", str(port)], stdout=said, stderr=said)
+        try:
+            for _ in range(600):
+                assert server.poll() is None, "moto has ended"
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                    break
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.kill()
+            server.wait()
+
+
+def dynamodb_client_encrypts_items():
+    from dynamodb_encryption_sdk.encrypted.table import EncryptedTable
+    from dynamodb_encryption_sdk.identifiers import CryptoAction
+    from dynamodb_encryption_sdk.material_providers.aws_kms import AwsKmsCryptographicMaterialsProvider
+    from dynamodb_encryption_sdk.structures import AttributeActions
+
+    arn = client().create_key()["KeyMetadata"]["Arn"]
+    with moto() as url:
+        table = boto3.resource("dynamodb", endpoint_url=url).create_table(
+            TableName="people", BillingMode="PAY_PER_REQUEST",
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}])
+        actions = AttributeActions(CryptoAction.ENCRYPT_AND_SIGN, {"city": CryptoAction.DO_NOTHING})
+        sealed = EncryptedTable(
+            table=table, materials_provider=AwsKmsCryptographicMaterialsProvider(key_id=arn),
+            attribute_actions=actions)
+        item = {"id": "1", "name": "Ann", "numbers": {1, 2}, "city": "Bonn"}
+        sealed.put_item(Item=item)
+        kept = table.get_item(Key={"id": "1"})["Item"]
+        assert kept["city"] == "Bonn" and kept["name"] != "Ann" and "*amzn-ddb-map-desc*" in kept, kept
+        assert sealed.get_item(Key={"id": "1"})["Item"] == item
+        # Signed by the same data key: a changed attribute is found.
+        table.update_item(Key={"id": "1"}, UpdateExpression="SET numbers = :n",
+                          ExpressionAttributeValues={":n": kept["name"]})
+        try:
+            sealed.get_item(Key={"id": "1"})
+        except Exception as error:
+            assert "ignature" in type(error).__name__ + str(error), error
+        else:
+            raise AssertionError("a changed item was opened")
+
+
+def kmsfs(*words, url=None):
+    url = ("--endpoint-url", url) if url else ()
+    return json.loads(run(KMSFS, "kms", *words, *url) or "{}")
+
+
+def kmsfs_kms_answers_as_aws_kms():
+    # Version 1 of the AWS CLI prints times as numbers unless it is told not to.
+    config = pathlib.Path(os.environ["HOME"], ".aws/config")
+    config.parent.mkdir(exist_ok=True)
+    config.write_text("[default]\ncli_timestamp_format = iso8601\n")
+    aws = BIN / "aws"
+    key = kmsfs("create-key", "--description", "of both", "--tags", "TagKey=a,TagValue=b")["KeyMetadata"]["KeyId"]
+    kmsfs("create-alias", "--alias-name", "alias/both", "--target-key-id", key)
+    kmsfs("create-grant", "--key-id", key, "--grantee-principal", "arn:aws:iam::000000000000:user/ann",
+          "--operations", "Decrypt", "Encrypt", "--constraints", "EncryptionContextSubset={a=1,b=2}")
+    for words in (("describe-key", "--key-id", "alias/both"), ("list-keys",), ("list-aliases",),
+                  ("list-grants", "--key-id", key), ("list-resource-tags", "--key-id", key),
+                  ("get-key-policy", "--key-id", key, "--policy-name", "default"),
+                  ("get-key-rotation-status", "--key-id", key), ("list-key-policies", "--key-id", key)):
+        assert kmsfs(*words) == json.loads(run(aws, "kms", *words)), words
+    refusal = subprocess.run([KMSFS, "kms", "describe-key", "--key-id", "alias/none"], capture_output=True, text=True)
+    assert refusal.returncode == 43 and "NotFoundException: Alias" in refusal.stderr, refusal
+
+
+def kmsfs_kms_asks_moto():
+    with moto() as url:
+        key = kmsfs("create-key", url=url)["KeyMetadata"]["KeyId"]
+        kmsfs("create-alias", "--alias-name", "alias/there", "--target-key-id", key, url=url)
+        plain = base64.b64encode(b"hello").decode()
+        blob = kmsfs("encrypt", "--key-id", "alias/there", "--plaintext", plain, url=url)["CiphertextBlob"]
+        assert kmsfs("decrypt", "--ciphertext-blob", blob, url=url)["Plaintext"] == plain
+        assert [k["KeyId"] for k in kmsfs("list-keys", url=url)["Keys"]] == [key]
+        kmsfs("disable-key", "--key-id", key, url=url)
+        words = [KMSFS, "kms", "encrypt", "--key-id", key, "--plaintext", plain, "--endpoint-url", url]
+        refusal = subprocess.run(words, capture_output=True, text=True)
+        assert refusal.returncode == 41 and "DisabledException" in refusal.stderr, refusal
+
+
+def examples_run():
+    path = f"{BIN}:{os.environ['PATH']}"
+    for words in ((sys.executable, ROOT / "examples/keys_with_boto3.py"), (ROOT / "examples/keys_with_aws_cli.sh",),
+                  (sys.executable, ROOT / "examples/files_with_encryption_sdk.py")):
+        assert run(*words, env=os.environ | {"PATH": path}).strip()
+
+
 if __name__ == "__main__":
     for test in (boto3_uses_symmetric_keys, boto3_uses_asymmetric_keys, regions_are_apart, keys_serve_another_region,
                  only_signed_requests_are_let_in, cloudtrail_tells_what_was_done, aws_cli_manages_keys,
-                 encryption_sdk_seals_and_opens, encryption_cli_seals_a_tree):
+                 encryption_sdk_seals_and_opens, encryption_cli_seals_a_tree, encryption_cli_caches_data_keys,
+                 javascript_and_python_read_each_other, dynamodb_client_encrypts_items, kmsfs_kms_answers_as_aws_kms,
+                 kmsfs_kms_asks_moto, examples_run):
+        if os.environ.get("ONLY", "") not in test.__name__:
+            continue
         print(test.__name__, flush=True)
         test()

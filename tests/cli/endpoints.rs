@@ -1,0 +1,245 @@
+//! `kmsfs kms --endpoint-url` and `kmsfs clock` against `kmsfs serve`; who is let in there.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+
+use serde_json::{Value, json};
+
+use crate::sandbox::{Answer, Sandbox, wait_for};
+use crate::serve::Server;
+
+/// Who asks.
+struct Caller {
+    id: String,
+    secret: String,
+    token: Option<&'static str>,
+}
+
+impl Caller {
+    fn root(server: &Server) -> Self {
+        let part = |name: &str| server.credential(name);
+        Self { id: part("access_key_id"), secret: part("secret_access_key"), token: None }
+    }
+
+    fn new(id: &str, secret: &str, token: Option<&'static str>) -> Self {
+        Self { id: id.to_owned(), secret: secret.to_owned(), token }
+    }
+
+    /// Runs a line of arguments at an endpoint.
+    fn line(&self, url: &str, line: &str) -> Answer {
+        let sandbox = Sandbox::new();
+        let mut command = sandbox.command(&line.split_whitespace().collect::<Vec<_>>());
+        command.env("AWS_ENDPOINT_URL_KMS", url).env("AWS_REGION", "us-east-1");
+        command.env("AWS_ACCESS_KEY_ID", &self.id).env("AWS_SECRET_ACCESS_KEY", &self.secret);
+        if let Some(token) = self.token {
+            command.env("AWS_SESSION_TOKEN", token);
+        }
+        command.output().unwrap().into()
+    }
+
+    fn json(&self, url: &str, line: &str) -> Value {
+        let answer = self.line(url, line);
+        assert_eq!(answer.code, 0, "kmsfs {line}: {}", answer.stderr);
+        serde_json::from_str(&answer.stdout).unwrap_or(Value::Null)
+    }
+}
+
+fn new_key(caller: &Caller, url: &str, options: &str) -> String {
+    let made = caller.json(url, &format!("kms create-key {options}"));
+    made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned()
+}
+
+fn key_state(caller: &Caller, url: &str, key: &str) -> Value {
+    caller.json(url, &format!("kms describe-key --key-id {key}"))["KeyMetadata"]["KeyState"].clone()
+}
+
+#[test]
+fn an_endpoint_is_asked_over_both_kinds_of_sockets() {
+    let mut server = Server::start();
+    let caller = Caller::root(&server);
+    let key = new_key(&caller, &server.endpoint, "--description there");
+    caller.json(
+        &server.endpoint,
+        &format!("kms create-alias --alias-name alias/t --target-key-id {key}"),
+    );
+    server.restart_with(&["--listen", "unix:socket"]);
+    assert_eq!(server.endpoint, "unix:socket");
+    let url = format!("unix:{}", server.dir.path().join("socket").display());
+    let sealed = caller.json(&url, "kms encrypt --key-id alias/t --plaintext aGk=");
+    let blob = sealed["CiphertextBlob"].as_str().unwrap();
+    let opened = caller.json(&url, &format!("kms decrypt --ciphertext-blob {blob}"));
+    assert_eq!(opened["Plaintext"], "aGk=");
+    // Options before and behind the verb, and the Region in its own.
+    let there = caller.json(
+        "http://127.0.0.1:1",
+        &format!("kms --endpoint-url {url} list-keys --region eu-west-1"),
+    );
+    assert_eq!(there["Keys"], json!([]));
+}
+
+#[test]
+fn refusals_of_an_endpoint_have_their_codes() {
+    let server = Server::start();
+    let (caller, url) = (Caller::root(&server), server.endpoint.as_str());
+    let key = new_key(&caller, url, "");
+    caller
+        .line(url, "kms describe-key --key-id alias/none")
+        .assert_refused(43, "NotFoundException: ");
+    caller.json(url, &format!("kms disable-key --key-id {key}"));
+    let encrypt = format!("kms encrypt --plaintext aGk= --key-id {key}");
+    caller.line(url, &encrypt).assert_refused(41, "DisabledException: ");
+    caller
+        .json(url, &format!("kms schedule-key-deletion --key-id {key} --pending-window-in-days 7"));
+    caller.line(url, &encrypt).assert_refused(42, "KMSInvalidStateException: ");
+
+    let stranger = Caller::new(&caller.id, "wrong", None);
+    stranger.line(url, "kms list-keys").assert_refused(44, "InvalidSignatureException: ");
+    let stranger = Caller::new("AKIASTRANGER", "wrong", None);
+    stranger.line(url, "kms list-keys").assert_refused(44, "UnrecognizedClientException: ");
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    caller
+        .line(&format!("http://{nobody}"), "kms list-keys")
+        .assert_refused(40, "connection refused");
+    caller.line("unix:/nowhere", "kms list-keys").assert_refused(40, "no such file");
+    caller.line("https://127.0.0.1", "kms list-keys").assert_refused(2, "https is not offered");
+    caller.line("http://192.0.2.1", "kms list-keys").assert_refused(2, "is not this machine");
+    caller.line("nonsense", "kms list-keys").assert_refused(2, "not an endpoint");
+    for (line, what) in [
+        (format!("kms list-keys --on x --endpoint-url {url}"), "do not go with --on"),
+        (format!("kms list-keys --kms x --endpoint-url {url}"), "do not go with --on"),
+        (format!("kms schedule-key-deletion --force-data-loss=x --key-id {key}"), "is of a volume"),
+        ("kms list-keys --profile none".to_owned(), "no profile none"),
+    ] {
+        caller.line(url, &line).assert_refused(2, what);
+    }
+    let sandbox = Sandbox::new();
+    sandbox.line("kms list-keys --region eu-west-1").assert_refused(2, "none is named");
+}
+
+/// Law: what is no key service is not taken for one.
+#[test]
+fn something_else_that_answers_is_told_apart() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _request = stream.read(&mut [0; 4096]).unwrap();
+        stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ncats").unwrap();
+    });
+    let caller = Caller::new("AKIA", "secret", None);
+    caller
+        .line(&url, "kms list-keys")
+        .assert_refused(1, "answers 404, and not as a key service does");
+    server.join().unwrap();
+}
+
+#[test]
+fn a_test_clock_carries_out_what_falls_due() {
+    let mut server = Server::start_with(&["--test-clock"]);
+    let caller = Caller::root(&server);
+    let url = server.endpoint.clone();
+    let rotating = new_key(&caller, &url, "");
+    caller.json(
+        &url,
+        &format!("kms enable-key-rotation --key-id {rotating} --rotation-period-in-days 90"),
+    );
+    let doomed = new_key(&caller, &url, "--region eu-west-1");
+    caller.json(
+        &url,
+        &format!("kms schedule-key-deletion --key-id {doomed} --pending-window-in-days 7 --region eu-west-1"),
+    );
+    let before = caller.json(&url, "clock advance 0 --json");
+    assert_eq!(before["schema"], "kmsfs.clock/1");
+    let now = |report: &Value| report["now"].as_u64().unwrap();
+    let moved = caller.json(&url, "clock advance 365d --json");
+    assert!((now(&moved) - now(&before)).abs_diff(365 * 86_400) < 60, "{before} {moved}");
+    // Each rotation at its own time, not one for all: 90, 180, 270 and 360 days.
+    let rotations = caller.json(&url, &format!("kms list-key-rotations --key-id {rotating}"));
+    let rotations = rotations["Rotations"].as_array().unwrap();
+    assert_eq!(rotations.len(), 4, "{rotations:?}");
+    caller
+        .line(&url, &format!("kms describe-key --key-id {doomed} --region eu-west-1"))
+        .assert_refused(43, "NotFoundException: ");
+    caller.line(&url, "clock advance 2000000d").assert_refused(1, "ValidationException: ");
+    // Requests go on being signed by the time outside, and the time outlives the server.
+    server.restart_with(&["--test-clock"]);
+    let again = caller.json(&server.endpoint, "clock advance 0 --json");
+    assert!(now(&again) >= now(&moved));
+    assert_eq!(key_state(&caller, &server.endpoint, &rotating), "Enabled");
+}
+
+/// Law: a year that a test has skipped cannot reach keys that somebody keeps.
+#[test]
+fn a_key_service_is_of_one_kind_of_time_for_good() {
+    let test = Server::start_with(&["--test-clock"]);
+    let real = Server::start();
+    let refuse = |server: &Server, options: &[&str], what: &str| {
+        let mut command = Server::command(server.dir.path());
+        let output = command.args(["--listen", "127.0.0.1:0"]).args(options).output().unwrap();
+        Answer::from(output).assert_refused(2, what);
+    };
+    refuse(&test, &[], "made for a test clock");
+    refuse(&real, &["--test-clock"], "made for the real time");
+    let sandbox = Sandbox::new();
+    let dir = test.dir.path().display();
+    sandbox
+        .line(&format!("init lower --kms {dir}/kms --keyfile {dir}/key"))
+        .assert_refused(2, "made for a test clock");
+    sandbox
+        .line(&format!("kms list-keys --kms {dir}/kms --keyfile {dir}/key"))
+        .assert_refused(2, "made for a test clock");
+    let caller = Caller::root(&real);
+    caller.line(&real.endpoint, "clock advance 7d").assert_refused(2, "has no test clock");
+}
+
+const ROLE_POLICY: &str = r#"{"Statement": [
+    {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:role/backup"},
+     "Action": ["kms:Encrypt", "kms:DescribeKey"], "Resource": "*"},
+    {"Effect": "Allow", "Principal": {"AWS": "000000000000"}, "Action": "kms:*", "Resource": "*",
+     "Condition": {"StringEquals": {"aws:PrincipalArn": "arn:aws:iam::000000000000:root"}}}]}"#;
+
+/// Law: whom the file names is let in without a restart, and a session by its role's rights.
+#[test]
+fn sessions_of_a_role_are_let_in_as_soon_as_the_file_names_them() {
+    let server = Server::start();
+    let (root, url) = (Caller::root(&server), server.endpoint.as_str());
+    let policy = server.dir.path().join("policy");
+    std::fs::write(&policy, ROLE_POLICY).unwrap();
+    let key = new_key(&root, url, &format!("--policy file://{}", policy.display()));
+    let encrypt = format!("kms encrypt --plaintext aGk= --key-id {key}");
+    let session = |token| Caller::new("ASIABACKUP", "of-backup", token);
+    session(Some("token-1")).line(url, &encrypt).assert_refused(44, "UnrecognizedClientException");
+
+    let path = server.dir.path().join("kms/credentials.toml");
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    for (id, secret, role) in
+        [("ASIABACKUP", "of-backup", "backup"), ("ASIAOTHER", "of-other", "other")]
+    {
+        text += &format!(
+            "\n[[principal]]\naccess_key_id = \"{id}\"\nsecret_access_key = \"{secret}\"\n\
+             session_token = \"token-1\"\narn = \"arn:aws:sts::000000000000:assumed-role/{role}/nightly\"\n"
+        );
+    }
+    std::fs::write(&path, &text).unwrap();
+    wait_for("the session", || session(Some("token-1")).line(url, &encrypt).code == 0);
+    session(None).line(url, &encrypt).assert_refused(44, "security token");
+    session(Some("token-2")).line(url, &encrypt).assert_refused(44, "security token");
+    session(Some("token-1"))
+        .line(url, &format!("kms disable-key --key-id {key}"))
+        .assert_refused(44, "assumed-role/backup/nightly is not authorized");
+    let other = Caller::new("ASIAOTHER", "of-other", Some("token-1"));
+    other.line(url, &encrypt).assert_refused(44, "AccessDeniedException");
+    // A long-lived access key goes with no token.
+    let odd = Caller { token: Some("token-1"), ..Caller::root(&server) };
+    odd.line(url, "kms list-keys").assert_refused(44, "security token");
+
+    // A file that does not read keeps nobody out.
+    std::fs::write(&path, "[[principal]]\n").unwrap();
+    rustix::process::kill_process(server.pid(), rustix::process::Signal::HUP).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(session(Some("token-1")).line(url, &encrypt).code, 0);
+    let without = text.split("\n[[principal]]\naccess_key_id = \"ASIABACKUP\"").next().unwrap();
+    std::fs::write(&path, without).unwrap();
+    wait_for("the end of the session", || session(Some("token-1")).line(url, &encrypt).code == 44);
+    assert_eq!(root.line(url, "kms list-keys").code, 0);
+}
