@@ -248,7 +248,7 @@ def parse_header(raw, volume_id):
 
 FIELDS = {
     "": {"format", "volume", "suite", "created", "names", "kms", "volume_key", "policies", "authentication"},
-    "kms": {"place", "path"},
+    "kms": {"place", "path", "url"},
     "volume_key": {"key_arn", "material", "wrapped"},
     "policies": {"number", "alias"},
     "authentication": {"mac"},
@@ -279,8 +279,9 @@ def parse_config(raw):
     need(isinstance(config.get("created"), str), "BadText", "created")
     need(config.get("names", "bound") == "bound", "BadText", "names")
     kms, key = config.get("kms", {}), config.get("volume_key", {})
-    need(kms.get("place") in ("embedded", "directory"), "BadText", "place")
+    need(kms.get("place") in ("embedded", "directory", "endpoint"), "BadText", "place")
     need((kms["place"] == "directory") == ("path" in kms), "BadText", "path")
+    need((kms["place"] == "endpoint") == ("url" in kms), "BadText", "url")
     need(isinstance(key.get("key_arn"), str), "BadText", "key_arn")
     config["id"] = hex_field(config.get("volume"), 32, "volume")
     config["material"] = hex_field(key.get("material", "0" * 64), 64, "material")

@@ -641,12 +641,16 @@ def configs():
             True,
             {0: "alias/a", 7: "alias/b", 2**32 - 1: "c"},
         ),
+        ("endpoint", text(kms='place = "endpoint"\nurl = "unix:/run/kms"\n'), None, True, {0: "alias/volume"}),
     ]:
         raw = e.config(body)
         parsed, covered, mac = decode.parse_config(raw)
         assert p.hmac(e.VOLUME["config"], covered) == mac and parsed["table"] == policies
         bound = parsed.get("names") == "bound"
         case = {"name": name, "text": raw.decode(), "path": place, "material": has_material, "bound": bound}
+        if "url" in parsed["kms"]:
+            case["url"] = "unix:/run/kms"
+            decode.need(parsed["kms"]["url"] == case["url"], "BadText", "url")
         cases.append(case | {"policies": [[n, a] for n, a in policies.items()]})
     good = e.config(text()).decode()
     mac = good[-66:-2]
@@ -670,6 +674,8 @@ def configs():
         ("unknown place", e.config(text(kms='place = "cloud"\n')), "BadText"),
         ("embedded with a path", e.config(text(kms='place = "embedded"\npath = "/x"\n')), "BadText"),
         ("directory without a path", e.config(text(kms='place = "directory"\n')), "BadText"),
+        ("endpoint without a URL", e.config(text(kms='place = "endpoint"\n')), "BadText"),
+        ("endpoint with a path", e.config(text(kms='place = "endpoint"\nurl = "unix:/k"\npath = "/x"\n')), "BadText"),
         ("volume id of 30 digits", e.config(text(volume="a0" * 15)), "BadText"),
         ("volume id in upper case", e.config(text(volume=e.VOLUME_ID.hex().upper())), "BadText"),
         ("material of 62 digits", e.config(text(material=f'material = "{"40" * 31}"\n')), "BadText"),

@@ -60,6 +60,9 @@ pub struct UnlockArgs {
     /// Use the key service kept in DIR in place of the volume's own
     #[arg(long, value_name = "DIR", help_heading = "Unlock")]
     pub kms: Option<PathBuf>,
+    /// Use the key service behind http://HOST:PORT on this machine, or unix:PATH
+    #[arg(long, value_name = "URL", conflicts_with = "kms", help_heading = "Unlock")]
+    pub kms_url: Option<String>,
     /// Record uses of keys in FILE if the key service lies on a read-only medium [default: a file in
     /// ~/.local/state/kmsfs]
     #[arg(long, value_name = "FILE", help_heading = "Unlock")]
@@ -483,6 +486,7 @@ impl ServeArgs {
             keyfile: self.keyfile.clone(),
             kms: Some(self.kms.clone()),
             audit: None,
+            kms_url: None,
         }
     }
 }

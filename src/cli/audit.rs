@@ -11,9 +11,11 @@ use crate::cli::audit_args::{AuditCommand, ExportForm, ReadArgs};
 use crate::cli::audit_form::{Export, summary};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::kms_call::only_mount;
+use crate::cli::place::KeysPlace;
 use crate::cli::print::{Printer, read_report};
+use crate::cli::remote::not_here;
 use crate::cli::target::probe;
-use crate::cli::unlock::{can_ask, kms_dir, open_kms};
+use crate::cli::unlock::{can_ask, open_kms};
 use crate::cli::values::{count, size};
 use crate::control::report::{AuditQueryReport, AuditVerifyReport};
 use crate::control::{Failure, Kind, Mount, Progress, Verb, verify_log};
@@ -85,7 +87,10 @@ impl Place {
             false => {
                 let (lower, summary) = probe(path)?;
                 let unlock = UnlockArgs { kms: kms.map(Path::to_path_buf), ..Default::default() };
-                kms_dir(&lower, &summary.kms, &unlock)
+                match KeysPlace::of(&lower, &summary.kms, &unlock) {
+                    KeysPlace::Dir(dir) => dir,
+                    KeysPlace::Url(url) => return Err(not_here(url)),
+                }
             }
         };
         Ok(Self { log: dir.join("audit.log"), dir: Some(dir), mount: None })

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cli::args::{BackupCommand, HeadersArgs};
+use crate::cli::place::KeysPlace;
 use crate::cli::print::Printer;
 use crate::cli::target::probe;
-use crate::cli::unlock::{Asking, has_kms, kms_dir, open_failure, secret};
+use crate::cli::unlock::{Asking, has_kms, open_failure, secret};
 use crate::cli::values::{count, unix_secs};
 use crate::clock::{Clock as _, SystemClock};
 use crate::codec::hex;
@@ -49,12 +50,12 @@ fn save(args: &HeadersArgs, printer: Printer) -> Result<(), Failure> {
         let what = format!("{}: inside the volume it is lost with it", out.display());
         return Err(Failure::new(Kind::Usage, what).hint("keep the archive elsewhere"));
     }
-    let dir = kms_dir(&lower, &summary.kms, &args.unlock);
+    let dir = KeysPlace::of(&lower, &summary.kms, &args.unlock).into_dir()?;
     let unlock = secret(&args.unlock, Asking::Existing, &lower)?;
     let drill = Drill::open(&dir, &unlock).map_err(|error| open_failure(&dir, error))?;
     let own = match summary.kms {
         KmsPlace::Embedded => vec![(DATABASE_NAME.to_owned(), drill.database().to_vec())],
-        KmsPlace::Directory(_) => Vec::new(),
+        KmsPlace::Directory(_) | KmsPlace::Endpoint(_) => Vec::new(),
     };
     let failed = |error: std::io::Error| Failure::io(out.display(), &error);
     let file =
@@ -112,7 +113,7 @@ fn restore(args: &HeadersArgs, printer: Printer) -> Result<(), Failure> {
         Ok(summary) => summary.kms,
         Err(_) => archived_place(&own.config).map_err(|error| archive_failure(archive, error))?,
     };
-    let dir = kms_dir(&lower, &place, &args.unlock);
+    let dir = KeysPlace::of(&lower, &place, &args.unlock).into_dir()?;
     let unlock = secret(&args.unlock, Asking::Existing, &lower)?;
     let keys = OpenedKeys::find(&dir, &unlock, own.database.as_deref())?;
     let options = RestoreOptions { overwrite: args.overwrite, dry_run: args.dry_run };

@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use crate::cli::args::InnerArgs;
+use crate::cli::place::open_keys;
 use crate::cli::target::{Purpose, from_root, open_session, probe};
-use crate::cli::unlock::{kms_dir, open_kms};
 use crate::control::{Failure, Kind, Mount, Session};
 use crate::lower::NodeKind;
 
@@ -49,7 +49,7 @@ pub fn run(args: &InnerArgs) -> Result<(), Failure> {
 /// Opens a volume for reading, to be used without a mount.
 pub(super) fn open_reading(args: &InnerArgs) -> Result<Session, Failure> {
     let (lower, summary) = probe(&args.lower)?;
-    let kms = open_kms(&kms_dir(&lower, &summary.kms, &args.unlock), &args.unlock, &lower)?;
+    let kms = open_keys(&lower, &summary, &args.unlock)?;
     open_session(&lower, &summary, kms, Purpose::Read)
 }
 

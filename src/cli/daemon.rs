@@ -84,6 +84,7 @@ fn argv(args: &MountArgs, global: &Global) -> Vec<OsString> {
     option("recovery-kit", path(&args.kit.recovery_kit));
     option("kms", path(&args.unlock.kms));
     option("audit", path(&args.unlock.audit));
+    option("kms-url", args.unlock.kms_url.clone().map(OsString::from));
     for words in &args.options {
         argv.push("-o".into());
         argv.push(words.into());
@@ -150,11 +151,17 @@ mod tests {
             kit: KitArgs { recovery_kit: Some("/kit".into()), no_recovery_kit: false },
             detached: true,
         };
+        let remote = MountArgs {
+            unlock: UnlockArgs { kms_url: Some("unix:/k".into()), ..UnlockArgs::default() },
+            ..args.clone()
+        };
         let global = Global { quiet: true, verbose: 2, yes: true, no_color: true, json: false };
-        let words = [vec!["kmsfs".into()], argv(&args, &global)].concat();
-        let parsed = Args::try_parse_from(words).unwrap();
-        let Verb::Mount(heard) = parsed.command else { panic!("another command") };
-        assert_eq!(format!("{heard:?}"), format!("{args:?}"));
-        assert_eq!(format!("{:?}", parsed.global), format!("{global:?}"));
+        for args in [args, remote] {
+            let words = [vec!["kmsfs".into()], argv(&args, &global)].concat();
+            let parsed = Args::try_parse_from(words).unwrap();
+            let Verb::Mount(heard) = parsed.command else { panic!("another command") };
+            assert_eq!(format!("{heard:?}"), format!("{args:?}"));
+            assert_eq!(format!("{:?}", parsed.global), format!("{global:?}"));
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::cli::args::EndpointArgs;
+use crate::cli::unlock::Before;
 use crate::clock::SystemClock;
 use crate::control::{Failure, Kind};
 use crate::http::{
@@ -26,9 +27,24 @@ impl EndpointArgs {
     /// [`Kind::Usage`] if there is no such endpoint or identity, [`Kind::ConfigUnreadable`] for a
     /// broken file of AWS' tools.
     pub fn client(&self, url: &str, patience: Patience) -> Result<Client, Failure> {
+        self.client_after(url, patience, &|| Ok(()))
+    }
+
+    /// As [`Self::client`], with something to do once the identity is known, and before there is a
+    /// thread.
+    ///
+    /// # Errors
+    /// As [`Self::client`], and those of `before`.
+    pub fn client_after(
+        &self,
+        url: &str,
+        patience: Patience,
+        before: Before<'_>,
+    ) -> Result<Client, Failure> {
         let endpoint: Endpoint = url.parse().map_err(|error| endpoint_failure(&error))?;
         let wanted = Wanted { region: self.region.clone(), profile: self.profile.clone() };
         let identity = Identity::find(&wanted).map_err(|error| identity_failure(&error))?;
+        before()?;
         Client::new(endpoint, identity, Arc::new(SystemClock), patience)
             .map_err(|error| Failure::io("client of the key service", &error))
     }

@@ -4,16 +4,18 @@ use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::cli::args::{InitArgs, UnlockArgs};
 use crate::cli::kit::{KitWish, prepare_kit};
+use crate::cli::place::{KeysPlace, own_dir, remote_kms};
 use crate::cli::print::Printer;
 use crate::cli::target::place_text;
-use crate::cli::unlock::{Before, create_kms_with, has_kms, kms_dir, unlock_kms_with};
+use crate::cli::unlock::{Before, create_kms_with, has_kms, unlock_kms_with};
 use crate::clock::SystemClock;
 use crate::control::keys::look;
 use crate::control::report::InitReport;
-use crate::control::{Failure, Kind};
+use crate::control::{Failure, Keys, Kind};
 use crate::format::volume::KmsPlace;
 use crate::fs::{self as core, NewVolume};
 use crate::kms::{
@@ -63,7 +65,7 @@ pub fn make_volume(
     wish: &KitWish,
     options: KmsOptions,
     before: Before<'_>,
-) -> Result<(InitReport, Kms), Failure> {
+) -> Result<(InitReport, Arc<dyn Keys>), Failure> {
     let alias_text = key.unwrap_or(AliasName::FILESYSTEM);
     let alias = AliasName::parse(alias_text).ok_or_else(|| {
         Failure::new(Kind::Usage, format!("not an alias: {alias_text}"))
@@ -73,8 +75,7 @@ pub fn make_volume(
     let made = fill(&lower, &alias, unlock, wish, options, before);
     if made.is_err() {
         // A half of a volume would make the next attempt fail: the directory was empty before.
-        let _none =
-            fs::remove_dir_all(kms_dir(&lower, &KmsPlace::Embedded, &UnlockArgs::default()));
+        let _none = fs::remove_dir_all(own_dir(&lower));
         if is_made {
             let _not_empty = fs::remove_dir(&lower);
         }
@@ -90,13 +91,57 @@ fn fill(
     wish: &KitWish,
     options: KmsOptions,
     before: Before<'_>,
-) -> Result<(InitReport, Kms), Failure> {
-    let place = match &unlock.kms {
-        Some(dir) => KmsPlace::Directory(absolute(dir)?),
-        None => KmsPlace::Embedded,
+) -> Result<(InitReport, Arc<dyn Keys>), Failure> {
+    let place = match (&unlock.kms, &unlock.kms_url) {
+        (Some(dir), _) => KmsPlace::Directory(absolute(dir)?),
+        (None, Some(url)) => KmsPlace::Endpoint(url.clone()),
+        (None, None) => KmsPlace::Embedded,
     };
-    let dir = kms_dir(lower, &place, &UnlockArgs::default());
-    let is_new = !has_kms(&dir);
+    let (kms, key_arn): (Arc<dyn Keys>, String) =
+        match KeysPlace::of(lower, &place, &UnlockArgs::default()) {
+            KeysPlace::Url(url) => {
+                let kms = remote_kms(&url, None, before)?;
+                let key_arn = remote_key(&kms, alias, &url)?;
+                (Arc::new(kms), key_arn)
+            }
+            KeysPlace::Dir(dir) => {
+                let is_new = !has_kms(&dir);
+                let kms = own_kms(&dir, lower, unlock, wish, options, before)?;
+                let key_arn = volume_key(&kms, alias, is_new)?;
+                (Arc::new(kms), key_arn)
+            }
+        };
+    let new = NewVolume {
+        kms: place.clone(),
+        alias: alias.as_str(),
+        service: &*kms,
+        random: &OsRandom,
+        clock: &SystemClock,
+    };
+    let volume = core::init(lower, &new)?;
+    if let Some(kms) = kms.here() {
+        report_new(kms, lower, &volume.to_string(), &key_arn);
+    }
+    let report = InitReport {
+        volume_id: volume.to_string(),
+        lower: lower.to_path_buf(),
+        kms: place_text(&place),
+        key_arn,
+        alias: alias.to_string(),
+    };
+    Ok((report, kms))
+}
+
+/// Makes or opens a key service in a directory, with a recovery kit if there is to be one.
+fn own_kms(
+    dir: &Path,
+    lower: &Path,
+    unlock: &UnlockArgs,
+    wish: &KitWish,
+    options: KmsOptions,
+    before: Before<'_>,
+) -> Result<Kms, Failure> {
+    let is_new = !has_kms(dir);
     // A key service that is there has had its kit, unless one is asked for. It goes to where a fence
     // lets nobody later.
     let wanted = is_new || matches!(wish, KitWish::File(_));
@@ -108,31 +153,13 @@ fn fill(
         before()
     };
     let unlocked = match is_new {
-        true => create_kms_with(&dir, unlock, lower, options, &before)?,
-        false => unlock_kms_with(&dir, unlock, &dir, options, &before)?,
+        true => create_kms_with(dir, unlock, lower, options, &before)?,
+        false => unlock_kms_with(dir, unlock, dir, options, &before)?,
     };
     if let Some(kit) = kit.take() {
         kit.add_to(&unlocked, lower)?;
     }
-    let kms = unlocked.kms;
-    let key_arn = volume_key(&kms, alias, is_new)?;
-    let new = NewVolume {
-        kms: place.clone(),
-        alias: alias.as_str(),
-        service: &kms,
-        random: &OsRandom,
-        clock: &SystemClock,
-    };
-    let volume = core::init(lower, &new)?;
-    report_new(&kms, lower, &volume.to_string(), &key_arn);
-    let report = InitReport {
-        volume_id: volume.to_string(),
-        lower: lower.to_path_buf(),
-        kms: place_text(&place),
-        key_arn,
-        alias: alias.to_string(),
-    };
-    Ok((report, kms))
+    Ok(unlocked.kms)
 }
 
 /// Tells the key service of the volume: its key must not go.
@@ -175,6 +202,17 @@ fn volume_key(kms: &Kms, alias: &AliasName, is_new: bool) -> Result<String, Fail
     let made = kms.create_key(CreateKey { description, ..CreateKey::default() })?;
     kms.create_alias(alias.as_str(), &KeyRef::from(&made.arn))?;
     Ok(made.arn.to_string())
+}
+
+/// The ARN of the key behind an alias at an endpoint. It is the service's own business to make it.
+fn remote_key(kms: &dyn Keys, alias: &AliasName, url: &str) -> Result<String, Failure> {
+    let key = look(kms, &KeyRef::from(alias)).map_err(|error| match &error {
+        KmsError::NotFound { .. } => Failure::from(error).hint(format!(
+            "kmsfs kms create-alias --alias-name {alias} --target-key-id KEY --endpoint-url {url}"
+        )),
+        _ => Failure::from(error),
+    })?;
+    Ok(key.arn.to_string())
 }
 
 /// Makes the directory if it is not there, and tells whether; refuses one with anything in it.

@@ -7,11 +7,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::control::Failure;
 use crate::control::known::report_opened;
+use crate::control::{Failure, Keys};
 use crate::fs::Volume;
 use crate::fuse::{Counters, Invalidator, UnmountHow, Unmounter};
-use crate::kms::{ChangeKind, KeyArn, KeyChange, Kms, KmsError};
+use crate::kms::{ChangeKind, KeyArn, KeyChange, KmsError};
 use crate::sync::{Mutex, Rank};
 
 /// How often the key service is looked at: changes by another process are seen within this time.
@@ -50,7 +50,7 @@ pub(super) struct Keeping {
     /// The volume.
     pub(super) volume: Arc<Volume>,
     /// Its key service.
-    pub(super) kms: Arc<Kms>,
+    pub(super) kms: Arc<dyn Keys>,
     /// Drops pages in the kernel.
     pub(super) invalidator: Option<Invalidator>,
     /// Requests so far: no new ones means nobody is there.
@@ -76,7 +76,7 @@ impl Keeper {
     pub(super) fn start(keeping: Keeping) -> Result<Self, Failure> {
         let (sender, receiver) = sync_channel(MESSAGES_MAX);
         let changes = Arc::new(Changes(Mutex::new(Rank::Cache, Pending::default())));
-        keeping.kms.on_change(change_hook(sender.clone(), Arc::clone(&changes)));
+        keeping.kms.watch(change_hook(sender.clone(), Arc::clone(&changes)));
         let thread = std::thread::Builder::new()
             .name("keeper".to_owned())
             .spawn(move || keep(&keeping, &changes, &receiver))
@@ -171,7 +171,7 @@ fn keep(keeping: &Keeping, changes: &Changes, receiver: &Receiver<Message>) {
 /// Picks up what another process changed, and carries out what is due. The same trouble is logged
 /// once, not every second.
 fn tick(keeping: &Keeping, trouble: &mut Option<KmsError>) {
-    let now = keeping.kms.tick().err();
+    let now = keeping.kms.look_after().err();
     if let Some(error) = now.as_ref().filter(|error| trouble.as_ref() != Some(*error)) {
         tracing::warn!("key service: {}: {error}", error.exception());
     }
@@ -189,7 +189,7 @@ fn carry_out(keeping: &Keeping, changes: &Changes) {
     }
     if pending.is_stale {
         if keeping.volume.is_writable() {
-            report_opened(&keeping.kms, &keeping.volume);
+            report_opened(&*keeping.kms, &keeping.volume);
         }
         keeping.volume.queue_stale();
     }

@@ -9,14 +9,15 @@ use crate::cli::args::{EndpointArgs, Global, KmsArgs, UnlockArgs};
 use crate::cli::endpoint::call_failure;
 use crate::cli::kms::{self, operation_and_input};
 use crate::cli::kms_answer::print_answer;
+use crate::cli::place::open_keys;
 use crate::cli::print::Printer;
 use crate::cli::progress::Watch;
 use crate::cli::target::{Purpose, Target, open_session, probe};
-use crate::cli::unlock::{kms_dir, open_kms};
+use crate::cli::unlock::open_kms;
 use crate::control::keys::{gives_up_a_key, kms_call, look, record_reason};
-use crate::control::{Failure, Kind, Mount, Verb, list_mounts};
+use crate::control::{Failure, Keys, Kind, Mount, Verb, list_mounts};
 use crate::http::Patience;
-use crate::kms::{KeyRef, Kms};
+use crate::kms::KeyRef;
 
 /// Runs the command.
 ///
@@ -167,18 +168,23 @@ impl Call {
             return Target::Mounted(mount).call(verb, &mut watch);
         }
         let (lower, summary) = probe(&path)?;
-        let kms = open_kms(&kms_dir(&lower, &summary.kms, &self.unlock), &self.unlock, &lower)?;
+        let kms = open_keys(&lower, &summary, &self.unlock)?;
         // Only a deletion has to look at the files; all else works even if the key is disabled and
         // the volume cannot be opened.
         if !gives_up_a_key(operation) || self.force_data_loss.is_some() {
-            return self.carry_out_alone(&kms, operation, &input);
+            return self.carry_out_alone(&*kms, operation, &input);
         }
         let session = open_session(&lower, &summary, kms, Purpose::Read)?;
         Target::Direct(Box::new(session)).call(verb, &mut watch)
     }
 
     /// On a key service without a volume.
-    fn carry_out_alone(&self, kms: &Kms, operation: &str, input: &Value) -> Result<Value, Failure> {
+    fn carry_out_alone(
+        &self,
+        kms: &dyn Keys,
+        operation: &str,
+        input: &Value,
+    ) -> Result<Value, Failure> {
         if let Some(reason) = &self.force_data_loss {
             let name = input.get("KeyId").and_then(Value::as_str).unwrap_or_default();
             let key = look(kms, &KeyRef::new(name))?;

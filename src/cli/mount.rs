@@ -19,17 +19,17 @@ use crate::cli::mount_words::MountWords;
 use crate::cli::mounted::{Opened, mount_failure, run_mounted};
 use crate::cli::mounter;
 use crate::cli::notify;
+use crate::cli::place::{KeysPlace, open_keys_with};
 use crate::cli::print::Printer;
 use crate::cli::sandbox::raise_for_mount;
 use crate::cli::target::{open_volume, probe};
-use crate::cli::unlock::{kms_dir, open_kms_with, records_dir};
+use crate::cli::unlock::records_dir;
 use crate::cli::watch::Telling;
 use crate::control::report::{MountReport, Report, SandboxReport};
-use crate::control::{Failure, Kind, Reply, make_socket_dir, real_path, socket_dir};
+use crate::control::{Failure, Keys, Kind, Reply, make_socket_dir, real_path, socket_dir};
 use crate::format::KmsPlace;
 use crate::fs::{OpenOptions, Volume};
 use crate::fuse::{Mounter, remount};
-use crate::kms::Kms;
 
 /// Runs the command.
 ///
@@ -136,15 +136,15 @@ fn open(settings: &MountWords, global: &Global) -> Result<Opened, Failure> {
     let fence = FenceOfMount::new(args)?;
     let (lower, kms) = if create {
         let wish = KitWish::of(&args.kit, &args.lower)?;
-        let dir = kms_dir(&args.lower, &KmsPlace::Embedded, &args.unlock);
-        let before = || fence.raise(&args.lower, &dir);
+        let place = KeysPlace::of(&args.lower, &KmsPlace::Embedded, &args.unlock);
+        let before = || fence.raise(&args.lower, place.dir());
         let (report, kms) = make_volume(&args.lower, None, &args.unlock, &wish, options, &before)?;
         (report.lower, kms)
     } else {
         let (lower, summary) = probe(&args.lower)?;
-        let dir = kms_dir(&lower, &summary.kms, &args.unlock);
-        let before = || fence.raise(&lower, &dir);
-        let kms = open_kms_with(&dir, &args.unlock, &lower, options, &before)?;
+        let place = KeysPlace::of(&lower, &summary.kms, &args.unlock);
+        let before = || fence.raise(&lower, place.dir());
+        let kms = open_keys_with(&lower, &summary, &args.unlock, options, &before)?;
         (lower, kms)
     };
     let (lower, summary) = probe(&lower)?;
@@ -153,7 +153,7 @@ fn open(settings: &MountWords, global: &Global) -> Result<Opened, Failure> {
     tracing::debug!(verbose = global.verbose, "volume is open");
     Ok(Opened {
         volume: Arc::new(volume),
-        kms: Arc::new(kms),
+        kms,
         summary,
         lower,
         mount_point: fence.mount_point.take(),
@@ -180,7 +180,7 @@ impl<'a> FenceOfMount<'a> {
     }
 
     /// Makes, and looks at, what is out of reach from behind the fence, and raises it.
-    fn raise(&self, lower: &Path, kms: &Path) -> Result<(), Failure> {
+    fn raise(&self, lower: &Path, kms: Option<&Path>) -> Result<(), Failure> {
         let failed = |path: &Path, error| Failure::io(path.display(), &error);
         let mount_point = &self.args.mount_point;
         if self.args.create && is_absent(mount_point) {
@@ -190,19 +190,27 @@ impl<'a> FenceOfMount<'a> {
         if self.args.no_sandbox {
             return Ok(());
         }
-        let mut make = DirBuilder::new();
-        make.recursive(true).mode(0o700).create(kms).map_err(|error| failed(kms, error))?;
+        let mut trees = vec![lower.to_path_buf()];
+        if let Some(kms) = kms {
+            let mut make = DirBuilder::new();
+            make.recursive(true).mode(0o700).create(kms).map_err(|error| failed(kms, error))?;
+            let records = self.args.ro.then(|| records_dir(&self.args.unlock)).flatten();
+            trees.extend(records.into_iter().chain([kms.to_path_buf()]));
+        }
         let sockets = socket_dir()?;
         make_socket_dir(&sockets)?;
-        let records = self.args.ro.then(|| records_dir(&self.args.unlock)).flatten();
-        self.report.set(raise_for_mount(lower, kms, &sockets, records)?);
+        self.report.set(raise_for_mount(trees, &sockets)?);
         Ok(())
     }
 }
 
 /// Opens the volume. umount(8) returns before the process of the mount has closed its volume, so a
 /// lock that is held is waited for.
-fn open_when_closed(lower: &Path, kms: &Kms, options: OpenOptions) -> Result<Volume, Failure> {
+fn open_when_closed(
+    lower: &Path,
+    kms: &Arc<dyn Keys>,
+    options: OpenOptions,
+) -> Result<Volume, Failure> {
     let deadline = Instant::now() + CLOSING_TIME_MAX;
     loop {
         match open_volume(lower, kms, options) {

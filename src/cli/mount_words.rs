@@ -45,7 +45,10 @@ impl MountWords {
             unlock.extpass = words.extpass;
             unlock.keyfile = words.keyfile;
         }
-        unlock.kms = args.unlock.kms.clone().or(words.kms);
+        if unlock.kms.is_none() && unlock.kms_url.is_none() {
+            unlock.kms = words.kms;
+            unlock.kms_url = words.kms_url;
+        }
         unlock.audit = args.unlock.audit.clone().or(words.audit);
         // The process of the mount lives in /.
         let paths = [&mut merged.lower, &mut merged.mount_point];
@@ -76,6 +79,7 @@ pub(super) struct Words {
     pub(super) keyfile: Option<PathBuf>,
     pub(super) kms: Option<PathBuf>,
     pub(super) audit: Option<PathBuf>,
+    pub(super) kms_url: Option<String>,
     pub(super) flags: Vec<MountFlag>,
     pub(super) remount: bool,
 }
@@ -146,6 +150,7 @@ fn take_value(words: &mut Words, name: &str, value: &str) -> Result<(), Failure>
         "extpass" => words.extpass = Some(value.to_owned()),
         "kms" => words.kms = path(),
         "audit" => words.audit = path(),
+        "kms_url" => words.kms_url = Some(value.to_owned()),
         "log" => words.log = path(),
         "config" => words.config = path(),
         "idle" => {
@@ -227,6 +232,8 @@ mod tests {
         assert_eq!(found.idle, Some(Duration::from_secs(1800)));
         assert_eq!(found.passfile, Some("/root/pass".into()));
         assert_eq!(found.flags, [MountFlag::NoAtime, MountFlag::NoSuid]);
+        let found = words("kms_url=unix:/run/kms").unwrap();
+        assert_eq!(found.kms_url.as_deref(), Some("unix:/run/kms"));
         assert_eq!(words("").unwrap(), Words::default());
     }
 

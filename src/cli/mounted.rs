@@ -19,12 +19,11 @@ use crate::cli::watch::Telling;
 use crate::clock::{Clock, SystemClock};
 use crate::control::known::{Growth, report_counted, report_opened};
 use crate::control::report::{HelloReport, MountReport, SandboxReport};
-use crate::control::{Failure, Kind, MountSide, Server, Session, socket_dir};
+use crate::control::{Failure, Keys, Kind, MountSide, Server, Session, socket_dir};
 use crate::fs::{Volume, VolumeSummary, Workers};
 use crate::fuse::{
     Counters, MountError, MountOptions, Mounted, Mounter, UnmountHow, Unmounter, mount_by,
 };
-use crate::kms::Kms;
 
 /// Longest time that files are counted at the end of a mount.
 const COUNT_TIME_MAX: Duration = Duration::from_millis(500);
@@ -32,7 +31,7 @@ const COUNT_TIME_MAX: Duration = Duration::from_millis(500);
 /// A volume that is open and about to be mounted.
 pub(super) struct Opened {
     pub(super) volume: Arc<Volume>,
-    pub(super) kms: Arc<Kms>,
+    pub(super) kms: Arc<dyn Keys>,
     pub(super) summary: VolumeSummary,
     pub(super) lower: PathBuf,
     pub(super) mount_point: PathBuf,
@@ -54,13 +53,13 @@ pub(super) fn run_mounted(
     on_ready: impl FnOnce(&MountReport) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     if opened.volume.is_writable() {
-        report_opened(&opened.kms, &opened.volume);
+        report_opened(&*opened.kms, &opened.volume);
     }
     let result = serve(&opened, settings, recent, on_ready);
     notify::stopping();
     count_at_end(&opened);
     let ended = opened.volume.shutdown().map_err(Failure::from);
-    let flushed = opened.kms.flush_audit().map_err(Failure::from);
+    let flushed = opened.kms.flush().map_err(Failure::from);
     opened.telling.finish();
     // The first failure is the cause.
     result.and(ended).and(flushed).inspect_err(|failure| tracing::error!("{failure}"))
@@ -79,7 +78,7 @@ fn count_at_end(opened: &Opened) {
         if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     if let (Ok(usage), false) = (counted, is_over) {
-        report_counted(&opened.kms, &opened.volume, &usage, Growth::Ended);
+        report_counted(&*opened.kms, &opened.volume, &usage, Growth::Ended);
     }
 }
 

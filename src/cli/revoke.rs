@@ -4,10 +4,11 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use crate::cli::args::{DestroyArgs, Global, RevokeArgs, UnlockArgs};
+use crate::cli::place::{KeysPlace, open_keys};
 use crate::cli::print::Printer;
 use crate::cli::progress::Watch;
 use crate::cli::target::{Purpose, Target, open_session, probe, service_dir};
-use crate::cli::unlock::{kms_dir, open_kms};
+use crate::cli::unlock::open_kms;
 use crate::cli::values::count;
 use crate::control::keys::short;
 use crate::control::materials;
@@ -41,10 +42,11 @@ impl Place {
             return Ok(Self::Volume(Target::Mounted(mount)));
         }
         let (lower, summary) = probe(path)?;
-        let kms = open_kms(&kms_dir(&lower, &summary.kms, unlock), unlock, &lower)?;
         if !needs_volume {
-            return Ok(Self::Service(Box::new(kms)));
+            let dir = KeysPlace::of(&lower, &summary.kms, unlock).into_dir()?;
+            return Ok(Self::Service(Box::new(open_kms(&dir, unlock, &lower)?)));
         }
+        let kms = open_keys(&lower, &summary, unlock)?;
         let session = open_session(&lower, &summary, kms, Purpose::Write)?;
         Ok(Self::Volume(Target::Direct(Box::new(session))))
     }

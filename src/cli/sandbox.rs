@@ -30,23 +30,21 @@ fn raise(fence: &Fence) -> Result<SandboxReport, Failure> {
     })
 }
 
-/// Fences in a mount: its volume, its key service, its control socket, the directory of `records` that a
-/// read-only medium cannot take, and the kernel's requests.
+/// Fences in a mount: `trees` (its volume, its key service if that is in a directory, and the records
+/// that a read-only medium cannot take), its control socket, and the kernel's requests.
 ///
 /// # Errors
 /// As [`raise`].
 #[cfg(feature = "fuse")]
 pub(super) fn raise_for_mount(
-    lower: &Path,
-    kms: &Path,
+    trees: Vec<PathBuf>,
     sockets: &Path,
-    records: Option<PathBuf>,
 ) -> Result<SandboxReport, Failure> {
     // The limit on locked memory is lifted by a capability that the fence takes away.
     let memory_locked = lock_memory();
     let report = raise(&Fence {
         ground: Ground {
-            trees: [lower.to_path_buf(), kms.to_path_buf()].into_iter().chain(records).collect(),
+            trees,
             sockets: vec![sockets.to_path_buf()],
             readable: vec![PathBuf::from("/proc")],
             devices: ["/dev/fuse", "/dev/null"].map(PathBuf::from).to_vec(),

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::args::{NewSecretArgs, PasswdArgs, SlotCommand, UnlockArgs};
 use crate::cli::kit::PreparedKit;
+use crate::cli::place::KeysPlace;
 use crate::cli::print::Printer;
 use crate::cli::target::{probe, service_dir};
-use crate::cli::unlock::{Asking, Unlocked, kms_dir, open_failure, secret, unlock_kms};
+use crate::cli::unlock::{Asking, Unlocked, open_failure, secret, unlock_kms};
 use crate::control::report::{SlotReport, SlotRow, SlotsReport};
 use crate::control::{Failure, Kind, Mount};
 use crate::kms::{Argon2Cost, SlotKind, Unlock};
@@ -105,7 +106,8 @@ impl Place {
         }
         let mounted = Mount::find(target).map(|mount| mount.hello.lower);
         let (lower, summary) = probe(mounted.as_deref().unwrap_or(target))?;
-        Ok(Self { dir: kms_dir(&lower, &summary.kms, unlock), subject })
+        let dir = KeysPlace::of(&lower, &summary.kms, unlock).into_dir()?;
+        Ok(Self { dir, subject })
     }
 
     fn unlock(&self, unlock: &UnlockArgs) -> Result<Unlocked, Failure> {

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use crate::cli::args::UnlockArgs;
+use crate::cli::place::open_keys;
 use crate::cli::print::read_report;
 use crate::cli::progress::Watch;
-use crate::cli::unlock::{has_kms, kms_dir, open_kms};
+use crate::cli::unlock::has_kms;
 use crate::clock::SystemClock;
 use crate::control::report::StatusReport;
-use crate::control::{Failure, Kind, Mount, Session, Verb};
+use crate::control::{Failure, Keys, Kind, Mount, Session, Verb};
 use crate::format::volume::KmsPlace;
 use crate::fs::{self, FsError, OpenOptions, Volume, VolumeSummary};
-use crate::kms::Kms;
 use crate::random::OsRandom;
 
 /// What a command does to an unmounted volume.
@@ -44,7 +44,7 @@ impl Target {
             return Ok(Self::Mounted(mount));
         }
         let (lower, summary) = probe(path)?;
-        let kms = open_kms(&kms_dir(&lower, &summary.kms, unlock), unlock, &lower)?;
+        let kms = open_keys(&lower, &summary, unlock)?;
         let session = open_session(&lower, &summary, kms, purpose)?;
         Ok(Self::Direct(Box::new(session)))
     }
@@ -61,8 +61,8 @@ impl Target {
             return Err(Failure::new(Kind::InUse, what).hint(hint));
         }
         let (lower, summary) = probe(path)?;
-        let kms = open_kms(&kms_dir(&lower, &summary.kms, unlock), unlock, &lower)?;
-        let service = Arc::new(kms.clone());
+        let kms = open_keys(&lower, &summary, unlock)?;
+        let service = Arc::clone(&kms);
         let is_renewed =
             Volume::renew_state(&lower, service, Arc::new(OsRandom), Arc::new(SystemClock))?;
         let session = open_session(&lower, &summary, kms, Purpose::Write)?;
@@ -158,13 +158,13 @@ pub fn probe(path: &Path) -> Result<(PathBuf, VolumeSummary), Failure> {
 pub fn open_session(
     lower: &Path,
     summary: &VolumeSummary,
-    kms: Kms,
+    kms: Arc<dyn Keys>,
     purpose: Purpose,
 ) -> Result<Session, Failure> {
     let options = OpenOptions { read_only: purpose == Purpose::Read };
     let volume = open_volume(lower, &kms, options)?;
     let base = summary_report(summary, lower);
-    Ok(Session::new(Arc::new(volume), Arc::new(kms), base))
+    Ok(Session::new(Arc::new(volume), kms, base))
 }
 
 /// Opens a volume.
@@ -172,8 +172,12 @@ pub fn open_session(
 /// # Errors
 /// [`Kind::AlreadyRunning`] if it is locked, [`Kind::ConfigUnreadable`] if its configuration does
 /// not read.
-pub fn open_volume(lower: &Path, kms: &Kms, options: OpenOptions) -> Result<Volume, Failure> {
-    let service = Arc::new(kms.clone());
+pub fn open_volume(
+    lower: &Path,
+    kms: &Arc<dyn Keys>,
+    options: OpenOptions,
+) -> Result<Volume, Failure> {
+    let service = Arc::clone(kms);
     Volume::open(lower, service, Arc::new(OsRandom), Arc::new(SystemClock), options).map_err(
         |error| {
             let mut failure = Failure::from(error);
@@ -203,5 +207,6 @@ pub fn place_text(place: &KmsPlace) -> String {
     match place {
         KmsPlace::Embedded => "embedded".to_owned(),
         KmsPlace::Directory(dir) => dir.clone(),
+        KmsPlace::Endpoint(url) => url.clone(),
     }
 }

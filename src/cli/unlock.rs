@@ -12,16 +12,12 @@ use zeroize::Zeroizing;
 
 use crate::cli::args::UnlockArgs;
 use crate::control::{Failure, Kind};
-use crate::format::volume::KmsPlace;
 use crate::kms::{Argon2Cost, KEY_FILE_LEN_MIN, Kms, KmsOptions, OpenError, ReadOnlyAudit, Unlock};
 use crate::lower::no_core_dumps;
 use crate::secret::SecretBytes;
 
 /// Longest passphrase, and longest key file, in bytes.
 const SECRET_LEN_MAX: usize = 64 << 10;
-
-/// Name of the volume's own directory in the lower root; the embedded key service lies in it.
-const OWN_DIR: &str = ".kmsfs";
 
 /// Whether the secret exists already, or is being chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,15 +137,6 @@ pub(super) fn bounded(source: impl Read, shown: &str) -> Result<Vec<u8>, Failure
         return Err(Failure::new(Kind::WrongUnlock, what));
     }
     Ok(std::mem::take(&mut *bytes))
-}
-
-/// Directory of a volume's key service: `--kms` wins over what the volume says.
-pub fn kms_dir(lower: &Path, place: &KmsPlace, args: &UnlockArgs) -> PathBuf {
-    match (&args.kms, place) {
-        (Some(dir), _) => dir.clone(),
-        (None, KmsPlace::Directory(dir)) => PathBuf::from(dir),
-        (None, KmsPlace::Embedded) => lower.join(OWN_DIR),
-    }
 }
 
 /// A key service, and what opened it.

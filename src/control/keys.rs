@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::control::report::RotateReport;
+use crate::control::audit::audit_report;
+use crate::control::report::{AuditVerifyReport, RotateReport};
 use crate::control::session::OnProgress;
 use crate::control::{Failure, Kind, RewrapRequest, Session};
 use crate::kms::{
-    AliasName, KeyArn, KeyDescription, KeyId, KeyRef, KeyService, Kms, KmsError, LOSS_TAG,
-    PageRequest, Tag,
+    AliasName, KeyArn, KeyChange, KeyDescription, KeyId, KeyRef, KeyService, Kms, KmsError,
+    LOSS_TAG,
 };
 use crate::wire;
 
@@ -19,13 +20,88 @@ pub(super) const COUNT_TIME_MAX: Duration = Duration::from_secs(2);
 /// Pages of ListKeys that a search for a prefix reads: 100,000 keys.
 const KEY_PAGES_MAX: usize = 1000;
 
+/// A volume's key service: the filesystem's four questions, and what its owner asks.
+pub trait Keys: KeyService {
+    /// The service itself, if it runs in this process: what is beyond AWS' API is asked of it.
+    fn here(&self) -> Option<&Kms>;
+
+    /// One operation of AWS' API, asked as the owner.
+    ///
+    /// # Errors
+    /// What the operation answers.
+    fn operate(&self, operation: &str, input: &Value) -> Result<Value, Failure>;
+
+    /// Gives a key new material.
+    ///
+    /// # Errors
+    /// What the service answers.
+    fn renew(&self, key: &KeyDescription) -> Result<(), Failure>;
+
+    /// Calls `hook` after every change that is seen, with no lock held.
+    fn watch(&self, hook: Box<dyn Fn(&KeyChange) + Send + Sync>);
+
+    /// Picks up what others changed, and carries out what is due. To be called every second or so.
+    ///
+    /// # Errors
+    /// [`KmsError`], by what is the matter.
+    fn look_after(&self) -> Result<(), KmsError>;
+
+    /// Waits until every audit record so far is durable.
+    ///
+    /// # Errors
+    /// [`KmsError::Internal`] if the audit log cannot be written.
+    fn flush(&self) -> Result<(), KmsError>;
+
+    /// Where its audit log lies, with every record so far, and whether it holds if `verify` is set.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] if the log is not here, [`Kind::Other`] if it cannot be read.
+    fn audit(&self, verify: bool) -> Result<AuditVerifyReport, Failure>;
+}
+
+impl Keys for Kms {
+    fn here(&self) -> Option<&Kms> {
+        Some(self)
+    }
+
+    fn operate(&self, operation: &str, input: &Value) -> Result<Value, Failure> {
+        Ok(wire::call(self, self.principal(), operation, input)?)
+    }
+
+    fn renew(&self, key: &KeyDescription) -> Result<(), Failure> {
+        let service_key = look(self, &KeyRef::new(AliasName::FILESYSTEM)).ok();
+        let is_service_key = service_key.is_some_and(|service| service.arn == key.arn);
+        match AliasName::parse(AliasName::FILESYSTEM) {
+            Some(alias) if is_service_key => self.rotate_service_key(&alias).map(drop)?,
+            _ => self.rotate_key_on_demand(&KeyRef::from(&key.arn)).map(drop)?,
+        }
+        Ok(())
+    }
+
+    fn watch(&self, hook: Box<dyn Fn(&KeyChange) + Send + Sync>) {
+        self.on_change(hook);
+    }
+
+    fn look_after(&self) -> Result<(), KmsError> {
+        self.tick()
+    }
+
+    fn flush(&self) -> Result<(), KmsError> {
+        self.flush_audit()
+    }
+
+    fn audit(&self, verify: bool) -> Result<AuditVerifyReport, Failure> {
+        audit_report(self, verify)
+    }
+}
+
 impl Session {
     pub(super) fn rotate(
         &self,
         rewrap: bool,
         progress: OnProgress<'_>,
     ) -> Result<RotateReport, Failure> {
-        let mut report = rotate_key(&self.kms, &self.key_ref())?;
+        let mut report = rotate_key(&*self.kms, &self.key_ref())?;
         self.settle();
         report.files_left = self.count_stale(COUNT_TIME_MAX);
         if rewrap {
@@ -45,7 +121,7 @@ impl Session {
         if gives_up_a_key(operation) {
             self.check_unneeded(input, force, progress)?;
         }
-        let answer = kms_call(&self.kms, operation, input)?;
+        let answer = kms_call(&*self.kms, operation, input)?;
         self.settle();
         Ok(answer)
     }
@@ -60,11 +136,11 @@ impl Session {
         let Some(name) = input.get("KeyId").and_then(Value::as_str) else {
             return Ok(());
         };
-        let Ok(key) = look(&self.kms, &KeyRef::new(name)) else {
+        let Ok(key) = look(&*self.kms, &KeyRef::new(name)) else {
             return Ok(());
         };
         if let Some(reason) = force {
-            return record_reason(&self.kms, &key.arn, reason);
+            return record_reason(&*self.kms, &key.arn, reason);
         }
         let shown = shown_key(name, &key.arn);
         let files = self.count_files_of(&key.arn, progress)?;
@@ -91,16 +167,16 @@ pub(crate) fn gives_up_a_key(operation: &str) -> bool {
 }
 
 /// Puts the reason for a loss of data on the key, and with that into the audit log.
-pub(crate) fn record_reason(kms: &Kms, key: &KeyArn, reason: &str) -> Result<(), Failure> {
-    let tag = Tag { key: LOSS_TAG.to_owned(), value: reason.to_owned() };
-    Ok(kms.tag_resource(&KeyRef::from(key), &[tag])?)
+pub(crate) fn record_reason(kms: &dyn Keys, key: &KeyArn, reason: &str) -> Result<(), Failure> {
+    let tags = json!([{"TagKey": LOSS_TAG, "TagValue": reason}]);
+    kms.operate("TagResource", &json!({"KeyId": key.as_str(), "Tags": tags})).map(drop)
 }
 
-/// One operation of the KMS as the owner of the key database. Keys may be named by alias, or by a
+/// One operation of the KMS as its owner. Keys may be named by alias, or by a
 /// unique prefix, where AWS takes an id only.
-pub(crate) fn kms_call(kms: &Kms, operation: &str, input: &Value) -> Result<Value, Failure> {
+pub(crate) fn kms_call(kms: &dyn Keys, operation: &str, input: &Value) -> Result<Value, Failure> {
     let input = with_whole_ids(kms, operation, input.clone())?;
-    Ok(wire::call(kms, kms.principal(), operation, &input)?)
+    kms.operate(operation, &input)
 }
 
 /// Operations whose `KeyId` may be an alias. AWS KMS API reference, each operation's `KeyId`.
@@ -121,7 +197,7 @@ const TAKE_ALIASES: &[&str] = &[
     "VerifyMac",
 ];
 
-fn with_whole_ids(kms: &Kms, operation: &str, mut input: Value) -> Result<Value, Failure> {
+fn with_whole_ids(kms: &dyn Keys, operation: &str, mut input: Value) -> Result<Value, Failure> {
     for member in ["KeyId", "TargetKeyId"] {
         let Some(value) = input.get_mut(member) else { continue };
         let Some(name) = value.as_str() else { continue };
@@ -136,14 +212,9 @@ fn with_whole_ids(kms: &Kms, operation: &str, mut input: Value) -> Result<Value,
 }
 
 /// New material for a key; the service's own way for the service's own key.
-pub(crate) fn rotate_key(kms: &Kms, key: &KeyRef) -> Result<RotateReport, Failure> {
+pub(crate) fn rotate_key(kms: &dyn Keys, key: &KeyRef) -> Result<RotateReport, Failure> {
     let before = look(kms, key)?;
-    let service_key = look(kms, &KeyRef::new(AliasName::FILESYSTEM)).ok();
-    let is_service_key = service_key.is_some_and(|service| service.arn == before.arn);
-    match AliasName::parse(AliasName::FILESYSTEM) {
-        Some(alias) if is_service_key => kms.rotate_service_key(&alias).map(drop)?,
-        _ => kms.rotate_key_on_demand(&KeyRef::from(&before.arn)).map(drop)?,
-    }
+    kms.renew(&before)?;
     let after = look(kms, key)?;
     let material = |key: &KeyDescription| key.current_material.map(|m| m.to_string());
     Ok(RotateReport {
@@ -156,7 +227,7 @@ pub(crate) fn rotate_key(kms: &Kms, key: &KeyRef) -> Result<RotateReport, Failur
 }
 
 /// Completes a unique prefix of a key id; anything else is handed on as it is.
-pub(crate) fn resolve_prefix(kms: &Kms, key: &str) -> Result<String, Failure> {
+pub(crate) fn resolve_prefix(kms: &dyn Keys, key: &str) -> Result<String, Failure> {
     let is_prefix = key.len() >= 4
         && key.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
         && KeyId::parse(key).is_none();
@@ -176,24 +247,25 @@ pub(crate) fn resolve_prefix(kms: &Kms, key: &str) -> Result<String, Failure> {
     }
 }
 
-fn all_key_ids(kms: &Kms) -> Result<Vec<String>, Failure> {
+fn all_key_ids(kms: &dyn Keys) -> Result<Vec<String>, Failure> {
     let mut ids = Vec::new();
-    let mut request = PageRequest::default();
+    let mut request = json!({});
     for _ in 0..KEY_PAGES_MAX {
-        let page = kms.list_keys(&request)?;
-        ids.extend(page.entries.iter().map(|entry| entry.arn.key_id().to_string()));
-        if page.next_marker.is_none() {
-            break;
+        let page = kms.operate("ListKeys", &request)?;
+        let keys = page.get("Keys").and_then(Value::as_array).into_iter().flatten();
+        ids.extend(keys.filter_map(|key| key.get("KeyId")?.as_str().map(str::to_owned)));
+        match page.get("NextMarker").filter(|marker| marker.is_string()) {
+            Some(marker) => request = json!({"Marker": marker}),
+            None => break,
         }
-        request.marker = page.next_marker;
     }
     Ok(ids)
 }
 
 /// Identity, state and current material of a key, without a record in the audit log: a look, not
 /// an operation.
-pub(crate) fn look(kms: &Kms, key: &KeyRef) -> Result<KeyDescription, KmsError> {
-    KeyService::describe_key(kms, key)
+pub(crate) fn look(kms: &dyn Keys, key: &KeyRef) -> Result<KeyDescription, KmsError> {
+    kms.describe_key(key)
 }
 
 /// A key as messages show it: the beginning of its id, and the alias it was named by.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::control::keys::look;
+use crate::control::keys::{Keys, look};
 use crate::control::report::{KeysReport, KeysRow, VolumeRow};
 use crate::fs::{Usage, Volume};
 use crate::kms::{
@@ -19,8 +19,8 @@ pub(crate) enum Growth {
 }
 
 /// Tells the key service how many files each key and material has. A service that does not take it
-/// is warned of and stops nothing.
-pub(crate) fn report_counted(kms: &Kms, volume: &Volume, usage: &Usage, growth: Growth) {
+/// is warned of and stops nothing; one behind an endpoint is not told.
+pub(crate) fn report_counted(kms: &dyn Keys, volume: &Volume, usage: &Usage, growth: Growth) {
     let uses = usage.rows.iter().map(|row| KeyUse {
         key_arn: row.key_arn.clone(),
         material: row.material.as_deref().and_then(MaterialId::parse),
@@ -39,7 +39,10 @@ pub(crate) fn report_counted(kms: &Kms, volume: &Volume, usage: &Usage, growth: 
 
 /// Tells the key service that new files may come, and under which keys: those of the volume's
 /// policies.
-pub(crate) fn report_opened(kms: &Kms, volume: &Volume) {
+pub(crate) fn report_opened(kms: &dyn Keys, volume: &Volume) {
+    if kms.here().is_none() {
+        return;
+    }
     let status = volume.status();
     let mut uses: Vec<KeyUse> = status
         .policies
@@ -65,7 +68,8 @@ pub(crate) fn report_opened(kms: &Kms, volume: &Volume) {
     report(kms, volume, uses, Extent::Part);
 }
 
-fn report(kms: &Kms, volume: &Volume, uses: Vec<KeyUse>, extent: Extent) {
+fn report(kms: &dyn Keys, volume: &Volume, uses: Vec<KeyUse>, extent: Extent) {
+    let Some(kms) = kms.here() else { return };
     let lower = volume.lower_path();
     let report = VolumeReport {
         volume: volume.status().volume,
@@ -78,9 +82,10 @@ fn report(kms: &Kms, volume: &Volume, uses: Vec<KeyUse>, extent: Extent) {
     }
 }
 
-/// Materials that are revoked, in hexadecimal.
-pub(crate) fn revoked_materials(kms: &Kms) -> BTreeSet<String> {
-    let revoked = kms.materials().into_iter().filter(|entry| entry.revoked.is_some());
+/// Materials that are revoked, in hexadecimal; none if the service does not tell.
+pub(crate) fn revoked_materials(kms: &dyn Keys) -> BTreeSet<String> {
+    let revoked =
+        kms.here().into_iter().flat_map(Kms::materials).filter(|entry| entry.revoked.is_some());
     revoked.map(|entry| entry.material.to_string()).collect()
 }
 

@@ -11,15 +11,23 @@ use crate::kms::{KeyRef, Kms, KmsError, MaterialEntry};
 const PATHS_MAX: usize = 1000;
 
 impl Session {
+    fn own_kms(&self) -> Result<&Kms, Failure> {
+        self.kms.here().ok_or_else(|| {
+            Failure::new(Kind::Usage, "single materials are out of reach of an endpoint's clients")
+                .hint("--kms DIR, where the key service of the endpoint runs")
+        })
+    }
+
     /// Rewraps the files under a material as far as that goes, revokes it, and tells what is left.
     pub(super) fn revoke(
         &self,
         request: &RevokeRequest,
         progress: OnProgress<'_>,
     ) -> Result<MaterialReport, Failure> {
-        let entry = find(&self.kms, &request.material)?;
+        let kms = self.own_kms()?;
+        let entry = find(kms, &request.material)?;
         if request.undo {
-            let report = restore(&self.kms, &entry)?;
+            let report = restore(kms, &entry)?;
             self.settle();
             return Ok(report);
         }
@@ -28,11 +36,11 @@ impl Session {
             true => None,
             false => Some(self.move_files(&entry, progress)?),
         };
-        let report = revoke(&self.kms, &entry)?;
+        let report = revoke(kms, &entry)?;
         self.settle();
         self.count(progress)?;
         let files = self.volume.files_under(entry.material.0, PATHS_MAX)?;
-        let files_left = files_left(&self.kms, &entry.material);
+        let files_left = files_left(kms, &entry.material);
         Ok(MaterialReport { rewrapped, files, files_left, ..report })
     }
 
@@ -68,9 +76,10 @@ impl Session {
         force: Option<&str>,
         progress: OnProgress<'_>,
     ) -> Result<MaterialReport, Failure> {
-        let entry = find(&self.kms, material)?;
+        let kms = self.own_kms()?;
+        let entry = find(kms, material)?;
         self.count(progress)?;
-        let report = destroy(&self.kms, &entry, force)?;
+        let report = destroy(kms, &entry, force)?;
         self.settle();
         Ok(report)
     }

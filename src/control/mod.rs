@@ -26,6 +26,7 @@ pub use client::{Client, Mount, list_mounts};
 #[cfg(feature = "fuse")]
 pub(crate) use failure::io_words;
 pub use failure::{Failure, Kind};
+pub use keys::Keys;
 #[cfg(feature = "fuse")]
 pub(crate) use places::make_socket_dir;
 pub use places::socket_dir;

@@ -6,15 +6,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::control::audit::audit_report;
-use crate::control::keys::look;
+use crate::control::keys::{Keys, look};
 use crate::control::known::report_opened;
 use crate::control::report::{FileReport, HelloReport, MountPart, PolicyReport, Report};
 use crate::control::report::{RewrapStatusReport, StatusReport};
 use crate::control::walks::Sweep;
 use crate::control::{Failure, Kind, Progress, Verb};
 use crate::fs::{FsError, Volume};
-use crate::kms::{AliasName, KeyRef, Kms};
+use crate::kms::{AliasName, KeyRef};
 
 /// Told how far long work is; breaks to end it.
 pub type OnProgress<'a> = &'a mut dyn FnMut(&Progress) -> ControlFlow<()>;
@@ -39,7 +38,7 @@ pub trait MountSide: Send + Sync {
 /// An open volume with its key service, and the mount if there is one.
 pub struct Session {
     pub(super) volume: Arc<Volume>,
-    pub(super) kms: Arc<Kms>,
+    pub(super) kms: Arc<dyn Keys>,
     /// What can be told without a key.
     pub(super) base: StatusReport,
     pub(super) mount: Option<Arc<dyn MountSide>>,
@@ -59,7 +58,7 @@ impl Drop for Session {
 
 impl Session {
     /// A session without a mount; `base` is the part of a status that needs no key.
-    pub fn new(volume: Arc<Volume>, kms: Arc<Kms>, base: StatusReport) -> Self {
+    pub fn new(volume: Arc<Volume>, kms: Arc<dyn Keys>, base: StatusReport) -> Self {
         Self { volume, kms, base, mount: None, sweep: Sweep::default() }
     }
 
@@ -101,7 +100,7 @@ impl Session {
                 let force = force_data_loss.as_deref();
                 self.kms_operation(operation, input, force, progress)?
             }
-            Verb::Audit { verify } => audit_report(&self.kms, *verify)?.to_value(),
+            Verb::Audit { verify } => self.kms.audit(*verify)?.to_value(),
             Verb::Shutdown { lazy } => {
                 self.mount_side()?.shutdown(*lazy)?;
                 Value::Object(Map::new())
@@ -119,7 +118,7 @@ impl Session {
 
     fn status(&self) -> StatusReport {
         let mut report = self.base.clone();
-        let key = look(&self.kms, &self.key_ref());
+        let key = look(&*self.kms, &self.key_ref());
         if let Ok(key) = key {
             report.key_arn = key.arn.to_string();
             report.key_state = Some(key.state.as_str().to_owned());
@@ -166,21 +165,21 @@ impl Session {
             Failure::new(Kind::Usage, format!("not an alias: {alias}"))
                 .hint("an alias is alias/NAME; kmsfs kms list-aliases shows them")
         })?;
-        look(&self.kms, &KeyRef::from(&alias)).map_err(|error| {
+        look(&*self.kms, &KeyRef::from(&alias)).map_err(|error| {
             Failure::from(error)
                 .hint(format!("kmsfs kms create-alias --alias-name {alias} --target-key-id KEY"))
         })?;
         let (_, directories) =
             self.volume.set_policy(path, &alias).map_err(|error| at(path, error))?;
         if self.mount.is_some() {
-            report_opened(&self.kms, &self.volume);
+            report_opened(&*self.kms, &self.volume);
         }
         Ok(PolicyReport { directories: Some(directories), ..self.policy(path)? })
     }
 
     fn policy(&self, path: &Path) -> Result<PolicyReport, Failure> {
         let entry = self.volume.policy(path).map_err(|error| at(path, error))?;
-        let key = look(&self.kms, &KeyRef::new(&entry.alias)).ok();
+        let key = look(&*self.kms, &KeyRef::new(&entry.alias)).ok();
         Ok(PolicyReport {
             path: path.to_path_buf(),
             alias: entry.alias,

@@ -111,7 +111,7 @@ impl Session {
             Some(key) => row.key_arn == key.as_str(),
             None => true,
         });
-        let revoked = revoked_materials(&self.kms);
+        let revoked = revoked_materials(&*self.kms);
         let rows = rows.map(|row| UsageRow {
             key_arn: row.key_arn.clone(),
             material: row.material.clone(),
@@ -134,7 +134,7 @@ impl Session {
         let usage = self.walk("counting", progress, |step| self.volume.usage(step))?;
         let is_in_use = self.mount.as_ref().is_some_and(|mount| !mount.hello().read_only);
         let growth = if is_in_use { Growth::Going } else { Growth::Ended };
-        report_counted(&self.kms, &self.volume, &usage, growth);
+        report_counted(&*self.kms, &self.volume, &usage, growth);
         Ok(usage)
     }
 
@@ -147,7 +147,7 @@ impl Session {
 
     /// Whether a material is the current one of its key; `None` if the key service does not say.
     fn is_current(&self, key_arn: &str, material: Option<&str>) -> Option<bool> {
-        let key = look(&self.kms, &KeyRef::new(key_arn)).ok()?;
+        let key = look(&*self.kms, &KeyRef::new(key_arn)).ok()?;
         Some(key.current_material?.to_string() == material?)
     }
 
@@ -246,8 +246,8 @@ impl Session {
 
     /// Resolves what the user calls a key: alias, ARN, id, or a unique prefix of an id.
     pub(super) fn key_arn(&self, key: &str) -> Result<KeyArn, Failure> {
-        let id = resolve_prefix(&self.kms, key)?;
-        Ok(look(&self.kms, &KeyRef::new(&id))?.arn)
+        let id = resolve_prefix(&*self.kms, key)?;
+        Ok(look(&*self.kms, &KeyRef::new(&id))?.arn)
     }
 }
 

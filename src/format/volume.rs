@@ -50,6 +50,8 @@ pub enum KmsPlace {
     Embedded,
     /// In this directory, shared with other volumes.
     Directory(String),
+    /// Behind this endpoint, wherever that keeps it.
+    Endpoint(String),
 }
 
 /// The volume key, wrapped like any data key.

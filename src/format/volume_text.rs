@@ -56,6 +56,9 @@ fn write_body(out: &mut String, config: &VolumeConfig) -> std::fmt::Result {
         KmsPlace::Directory(path) => {
             writeln!(out, "place = \"directory\"\npath = {}", quoted(path))?;
         }
+        KmsPlace::Endpoint(url) => {
+            writeln!(out, "place = \"endpoint\"\nurl = {}", quoted(url))?;
+        }
     }
     writeln!(out, "\n[volume_key]")?;
     writeln!(out, "key_arn = {}", quoted(&config.volume_key.key_arn))?;
@@ -148,6 +151,7 @@ enum NamesText {
 struct KmsText {
     place: PlaceText,
     path: Option<String>,
+    url: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -155,6 +159,7 @@ struct KmsText {
 enum PlaceText {
     Embedded,
     Directory,
+    Endpoint,
 }
 
 #[derive(Deserialize)]
@@ -206,10 +211,11 @@ impl ConfigText {
 
 impl KmsText {
     fn check(self) -> Result<KmsPlace, FormatError> {
-        match (self.place, self.path) {
-            (PlaceText::Embedded, None) => Ok(KmsPlace::Embedded),
-            (PlaceText::Directory, Some(path)) => Ok(KmsPlace::Directory(path)),
-            (PlaceText::Embedded, Some(_)) | (PlaceText::Directory, None) => Err(BAD),
+        match (self.place, self.path, self.url) {
+            (PlaceText::Embedded, None, None) => Ok(KmsPlace::Embedded),
+            (PlaceText::Directory, Some(path), None) => Ok(KmsPlace::Directory(path)),
+            (PlaceText::Endpoint, None, Some(url)) => Ok(KmsPlace::Endpoint(url)),
+            (PlaceText::Embedded | PlaceText::Directory | PlaceText::Endpoint, ..) => Err(BAD),
         }
     }
 }
@@ -263,7 +269,8 @@ mod tests {
 
     #[test]
     fn text_leads_back_and_is_toml_as_a_whole() {
-        for kms in [KmsPlace::Embedded, KmsPlace::Directory("/srv/\"k\"".to_owned())] {
+        let directory = KmsPlace::Directory("/srv/\"k\"".to_owned());
+        for kms in [KmsPlace::Embedded, directory, KmsPlace::Endpoint("unix:/k".to_owned())] {
             for material in [None, Some([7; 32])] {
                 let mut config = config();
                 config.kms = kms.clone();
@@ -327,6 +334,8 @@ mod tests {
         assert_eq!(parse_with("suite = \"", "suite = "), bad_line(4));
         assert_eq!(parse_with("names = \"bound\"", "names = \"free\""), bad_line(6));
         assert_eq!(parse_with("place = \"directory\"", "place = \"embedded\""), BAD_VALUE);
+        assert_eq!(parse_with("place = \"directory\"", "place = \"endpoint\""), BAD_VALUE);
+        assert_eq!(parse_with("path = ", "url = \"unix:/k\"\npath = "), BAD_VALUE);
         assert_eq!(parse_with("volume = \"ab", "volume = \""), BAD_VALUE);
         assert_eq!(parse_with("material = \"cd", "material = \"zz"), BAD_VALUE);
         assert_eq!(parse_with("AQIDBA==", "AQIDBA"), BAD_VALUE);

@@ -358,11 +358,27 @@ fn cause(error: &io::Error) -> String {
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
-/// Whether an operation may be carried out twice without harm: all but those that make something.
+/// What makes, moves or ends something: carried out twice it does so twice, or is refused although it
+/// is done.
+const NOT_REPEATABLE: [&str; 13] = [
+    "Advance",
+    "Cancel",
+    "Connect",
+    "Create",
+    "Delete",
+    "Disconnect",
+    "Import",
+    "Replicate",
+    "Retire",
+    "Revoke",
+    "Rotate",
+    "Schedule",
+    "Update",
+];
+
+/// Whether an operation may be carried out twice without harm.
 fn is_repeatable(operation: &str) -> bool {
-    !["Create", "Replicate", "Rotate", "Import", "Advance"]
-        .iter()
-        .any(|prefix| operation.starts_with(prefix))
+    !NOT_REPEATABLE.iter().any(|prefix| operation.starts_with(prefix))
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! AWS KMS' protocol over HTTP, on both sides.
 //!
 //! The server: who asks ([`sigv4`], [`credentials`]), what is asked ([`service`]), and the sockets
-//! ([`server`]); [`test_clock`] is for tests. The client: where ([`endpoint`]), as whom ([`identity`]), and the calls ([`client`]).
+//! ([`server`]); [`test_clock`] is for tests. The client: where ([`endpoint`]), as whom ([`identity`]), the calls ([`client`]), and the
+//! filesystem's questions ([`remote`]).
 //! What both sign with is in [`signature`]; what the JSON means is in [`crate::wire`].
 
 pub mod client;
 pub mod credentials;
 pub mod endpoint;
 pub mod identity;
+pub mod remote;
 pub mod server;
 pub mod service;
 pub mod signature;
@@ -18,6 +20,7 @@ pub use client::{CallError, Client, Patience};
 pub use credentials::{Credential, Credentials};
 pub use endpoint::{Endpoint, EndpointError};
 pub use identity::{Identity, IdentityError, Wanted};
+pub use remote::RemoteKms;
 pub use server::{Listen, Server};
 pub use service::Service;
 pub use test_clock::TestClock;

@@ -2,10 +2,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::sandbox::{Answer, Sandbox, wait_for};
+use crate::sandbox::{Answer, Sandbox, can_mount, wait_for};
 use crate::serve::Server;
 
 /// Who asks.
@@ -27,7 +28,10 @@ impl Caller {
 
     /// Runs a line of arguments at an endpoint.
     fn line(&self, url: &str, line: &str) -> Answer {
-        let sandbox = Sandbox::new();
+        self.line_in(&Sandbox::new(), url, line)
+    }
+
+    fn line_in(&self, sandbox: &Sandbox, url: &str, line: &str) -> Answer {
         let mut command = sandbox.command(&line.split_whitespace().collect::<Vec<_>>());
         command.env("AWS_ENDPOINT_URL_KMS", url).env("AWS_REGION", "us-east-1");
         command.env("AWS_ACCESS_KEY_ID", &self.id).env("AWS_SECRET_ACCESS_KEY", &self.secret);
@@ -35,6 +39,12 @@ impl Caller {
             command.env("AWS_SESSION_TOKEN", token);
         }
         command.output().unwrap().into()
+    }
+
+    fn ok_in(&self, sandbox: &Sandbox, line: &str) -> String {
+        let answer = self.line_in(sandbox, "", line);
+        assert_eq!(answer.code, 0, "kmsfs {line}: {}{}", answer.stdout, answer.stderr);
+        answer.stdout
     }
 
     fn json(&self, url: &str, line: &str) -> Value {
@@ -236,10 +246,111 @@ fn sessions_of_a_role_are_let_in_as_soon_as_the_file_names_them() {
     // A file that does not read keeps nobody out.
     std::fs::write(&path, "[[principal]]\n").unwrap();
     rustix::process::kill_process(server.pid(), rustix::process::Signal::HUP).unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(session(Some("token-1")).line(url, &encrypt).code, 0);
     let without = text.split("\n[[principal]]\naccess_key_id = \"ASIABACKUP\"").next().unwrap();
     std::fs::write(&path, without).unwrap();
     wait_for("the end of the session", || session(Some("token-1")).line(url, &encrypt).code == 44);
     assert_eq!(root.line(url, "kms list-keys").code, 0);
+}
+
+/// A key service at a unix socket, with a key behind `alias/vault`.
+fn server_with_vault() -> (Server, Caller, String, String) {
+    let server = Server::start_with(&["--listen", "unix:socket"]);
+    let caller = Caller::root(&server);
+    let url = format!("unix:{}", server.dir.path().join("socket").display());
+    let key = new_key(&caller, &url, "");
+    caller.json(&url, &format!("kms create-alias --alias-name alias/vault --target-key-id {key}"));
+    (server, caller, url, key)
+}
+
+#[test]
+fn a_volume_may_keep_its_keys_behind_an_endpoint() {
+    let (mut server, caller, url, key) = server_with_vault();
+    let sandbox = Sandbox::new();
+    let init = format!("init lower --kms-url {url}");
+    caller
+        .line_in(&sandbox, "", &format!("{init} --key alias/none"))
+        .assert_refused(43, "NotFoundException");
+    assert!(!sandbox.path("lower").exists());
+    let made = caller.ok_in(&sandbox, &format!("{init} --key alias/vault --json"));
+    let made: Value = serde_json::from_str(&made).unwrap();
+    assert_eq!(made["kms"], url.as_str());
+    assert!(made["key_arn"].as_str().unwrap().ends_with(&key));
+    // No passphrase, and nothing of the key service, in the volume.
+    assert!(!sandbox.path("lower/.kmsfs/keys.db").exists());
+    assert!(
+        sandbox.read("lower/.kmsfs/volume.toml").unwrap().contains(&format!("url = \"{url}\""))
+    );
+    caller.ok_in(&sandbox, "fsck lower");
+    let rotated = caller.ok_in(&sandbox, "rotate lower --json");
+    assert_ne!(rotated, "");
+
+    let stranger = Caller::new("AKIASTRANGER", "wrong", None);
+    stranger.line_in(&sandbox, "", "fsck lower").assert_refused(44, "UnrecognizedClientException");
+    assert_eq!(server.end(), Some(0));
+    caller.line_in(&sandbox, "", "fsck lower").assert_refused(40, "socket");
+    // Another place wins over the one that the volume names.
+    let other = Server::start();
+    let moved = format!("fsck lower --kms-url {}", other.endpoint);
+    Caller::root(&other).line_in(&sandbox, "", &moved).assert_refused(43, "NotFoundException");
+}
+
+#[test]
+fn a_mount_asks_an_endpoint_and_waits_no_longer_than_it_must() {
+    if !can_mount() {
+        return;
+    }
+    let (mut server, caller, url, key) = server_with_vault();
+    let sandbox = Sandbox::new();
+    caller.ok_in(&sandbox, &format!("init lower --kms-url {url} --key alias/vault"));
+    std::fs::create_dir(sandbox.path("mnt")).unwrap();
+    caller.ok_in(&sandbox, "mount lower mnt");
+    sandbox.write("mnt/plan", "secret");
+    sandbox.write("mnt/other", "text");
+    assert_eq!(sandbox.read("mnt/plan").unwrap(), "secret");
+
+    // Rotation there, rewrap here.
+    let material = || {
+        let report: Value =
+            serde_json::from_str(&caller.ok_in(&sandbox, "status mnt/plan --json")).unwrap();
+        report["material"].as_str().unwrap().to_owned()
+    };
+    let before = material();
+    caller.ok_in(&sandbox, "kms --on mnt rotate-key-on-demand --key-id alias/vault");
+    caller.ok_in(&sandbox, "rewrap mnt");
+    assert_ne!(material(), before);
+
+    // What is disabled through the mount is shut at once, what is disabled there within a minute.
+    caller.ok_in(&sandbox, "kms --on mnt disable-key --key-id alias/vault");
+    let no_key = |error: std::io::Error| error.raw_os_error() == Some(libc::ENOKEY);
+    assert!(sandbox.read("mnt/plan").is_err_and(no_key));
+    caller.json(&url, &format!("kms enable-key --key-id {key}"));
+    wait_for_a_minute(|| sandbox.read("mnt/plan").is_ok());
+    caller.json(&url, &format!("kms disable-key --key-id {key}"));
+    wait_for_a_minute(|| sandbox.read("mnt/plan").is_err_and(no_key));
+    caller.json(&url, &format!("kms enable-key --key-id {key}"));
+    wait_for_a_minute(|| sandbox.read("mnt/plan").is_ok());
+
+    // Without the service: what is at hand is read on, all else fails soon.
+    caller.ok_in(&sandbox, "umount mnt");
+    caller.ok_in(&sandbox, "mount lower mnt");
+    assert_eq!(sandbox.read("mnt/plan").unwrap(), "secret");
+    assert_eq!(server.end(), Some(0));
+    assert_eq!(sandbox.read("mnt/plan").unwrap(), "secret");
+    let began = Instant::now();
+    let error = sandbox.read("mnt/other").unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::ETIMEDOUT), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    server.start_again(&["--listen", "unix:socket"]);
+    wait_for("the service", || sandbox.read("mnt/other").is_ok_and(|text| text == "text"));
+    caller.ok_in(&sandbox, "umount mnt");
+}
+
+fn wait_for_a_minute(mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(75);
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within a minute");
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }

@@ -32,6 +32,11 @@ impl Server {
     pub fn restart_with(&mut self, options: &[&str]) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        self.start_again(options);
+    }
+
+    /// Starts another on the same key service, after this one has ended.
+    pub fn start_again(&mut self, options: &[&str]) {
         (self.child, self.endpoint) = Self::spawn(self.dir.path(), options);
     }
 

@@ -18,9 +18,10 @@ fn config(case: &Vector) -> VolumeConfig {
         suite: Suite::Xaes256Gcm,
         created: "2026-01-02T03:04:05Z".to_owned(),
         policies: case.list("policies").iter().map(entry).collect(),
-        kms: match case.find("path") {
-            Some(path) => KmsPlace::Directory(path.as_text().to_owned()),
-            None => KmsPlace::Embedded,
+        kms: match (case.find("path"), case.find("url")) {
+            (Some(path), _) => KmsPlace::Directory(path.as_text().to_owned()),
+            (None, Some(url)) => KmsPlace::Endpoint(url.as_text().to_owned()),
+            (None, None) => KmsPlace::Embedded,
         },
         names: match case.get("bound").as_bool() {
             true => NameBinding::Bound,

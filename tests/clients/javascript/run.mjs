@@ -2,10 +2,12 @@
 //
 //   node run.mjs encrypt KEY_ARN NAME=VALUE < plaintext > message
 //   node run.mjs decrypt KEY_ARN NAME=VALUE < message > plaintext
+//   node run.mjs decrypt-related REPLICA_ARN < message > plaintext
 //   node run.mjs cache KEY_ARN        data key caching; prints the number of data keys made for 6 messages
 
 import { buffer } from 'node:stream/consumers'
 import {
+  buildAwsKmsMrkAwareStrictMultiKeyringNode,
   buildClient,
   CommitmentPolicy,
   getClient,
@@ -27,6 +29,10 @@ if (what === 'encrypt') {
 } else if (what === 'decrypt') {
   const { plaintext, messageHeader } = await decrypt(keyring, await buffer(process.stdin))
   if (messageHeader.encryptionContext[name] !== value) throw new Error(JSON.stringify(messageHeader.encryptionContext))
+  process.stdout.write(plaintext)
+} else if (what === 'decrypt-related') {
+  const related = buildAwsKmsMrkAwareStrictMultiKeyringNode({ generatorKeyId: arn, clientProvider })
+  const { plaintext } = await decrypt(related, await buffer(process.stdin))
   process.stdout.write(plaintext)
 } else if (what === 'cache') {
   const manager = new NodeCachingMaterialsManager({
