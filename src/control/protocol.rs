@@ -19,7 +19,7 @@ pub const LINE_LEN_MAX: usize = 4 << 20;
 /// One request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Request {
-    /// [`VERSION`].
+    /// `VERSION`.
     pub v: u32,
     /// What to do.
     #[serde(flatten)]

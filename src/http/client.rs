@@ -444,7 +444,10 @@ mod tests {
         received
     }
 
-    fn read_request(stream: &mut BufReader<TcpStream>) -> Option<(Vec<(String, String)>, Vec<u8>)> {
+    /// Headers and body.
+    type Sent = (Vec<(String, String)>, Vec<u8>);
+
+    fn read_request(stream: &mut BufReader<TcpStream>) -> Option<Sent> {
         let mut line = String::new();
         stream.read_line(&mut line).ok().filter(|len| *len > 0)?;
         assert_eq!(line, "POST / HTTP/1.1\r\n");
