@@ -30,7 +30,8 @@ impl Volume {
     /// Counts one lookup.
     ///
     /// # Errors
-    /// EEXIST and what the lower filesystem answers.
+    /// EEXIST and what the lower filesystem answers; `FsError::Key` for a file that could not be
+    /// written.
     pub fn mknod(
         &self,
         parent: NodeId,
@@ -40,16 +41,21 @@ impl Volume {
         rdev: u32,
         caller: Caller,
     ) -> Result<Attr, FsError> {
+        let is_regular = matches!(mode & KIND_BITS, REGULAR | 0);
+        if is_regular {
+            let parent = self.nodes.find(parent)?;
+            self.data_keys.check_key(self.marker_of(&parent)?.policy)?;
+        }
         let mut opened: Option<OsFile> = None;
         let (node, attr) = self.make(parent, name, |dir, name| {
-            acting_as(caller.uid, caller.gid, umask, || match mode & KIND_BITS {
-                REGULAR | 0 => {
+            acting_as(caller.uid, caller.gid, umask, || match is_regular {
+                true => {
                     let file = dir.create_file(name, mode & PERMISSION_BITS)?;
                     let stat = file.stat()?;
                     opened = Some(file);
                     Ok(stat)
                 }
-                _ => {
+                false => {
                     dir.mknod(name, mode, u64::from(rdev))?;
                     dir.stat(name)
                 }

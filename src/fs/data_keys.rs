@@ -13,7 +13,7 @@ use crate::format::volume::{KeyPolicyEntry, WrappedVolumeKey};
 use crate::fs::{CorruptPart, FsError};
 use crate::kms::{
     CiphertextBlob, EncryptionContext, GeneratedKey, KeyRef, KeyService, KeyTrouble, KmsError,
-    MaterialId, Wrapped,
+    MaterialId, Op, Wrapped, check_state,
 };
 use crate::random::{Random, random_array};
 use crate::sync::{Rank, RwLock};
@@ -89,6 +89,17 @@ impl DataKeys {
             .or_else(|| table.iter().find(|(number, _)| *number == DEFAULT_POLICY))
             .map(|(_, key)| key.clone())
             .ok_or(FsError::Bug("the volume has no default key policy"))
+    }
+
+    /// Whether content can be written anew under a policy, as far as the state of its key tells.
+    /// What comes out later, when a data key is asked for, reaches a writer only with `close` or
+    /// `fsync`, and shells ignore the former.
+    ///
+    /// # Errors
+    /// `FsError::Key`.
+    pub fn check_key(&self, policy: u32) -> Result<(), FsError> {
+        let key = self.service.describe_key(&self.key_of(policy)?)?;
+        Ok(check_state(Op::GenerateDataKey, &key.arn, key.state)?)
     }
 
     /// A fresh data key for a new file. Asks the key service.

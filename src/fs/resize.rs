@@ -62,6 +62,8 @@ impl FileNode {
     ) -> Result<(), FsError> {
         check_end(size.0, 0)?;
         if size.0 == 0 && empty == EmptyHeader::Drop {
+            // Whoever empties a file is about to write it anew.
+            env.data_keys.check_key(env.policy)?;
             let mut content = self.content.write();
             env.file.set_len(LowerLen(0))?;
             content.reset(Stage::Empty);

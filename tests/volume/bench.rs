@@ -125,9 +125,13 @@ pub fn make_link(volume: &Volume, path: &str, target: &str) {
 /// Makes a file, or takes the one that is there, and writes at its beginning.
 pub fn write(volume: &Volume, path: &str, data: &[u8]) -> Result<(), FsError> {
     let (dir, name) = split(path);
-    let made = at(volume, dir, |dir| volume.mknod(dir, &name, 0o100_644, 0, 0, CALLER));
+    let made = match at(volume, dir, |dir| volume.mknod(dir, &name, 0o100_644, 0, 0, CALLER)) {
+        Ok(attr) => Some(attr),
+        Err(FsError::Lower(error)) if error.errno == libc::EEXIST => None,
+        Err(error) => return Err(error),
+    };
     let written = at(volume, path, |node| volume.write(node, 0, data, WriteHow::Keep).map(drop));
-    if let Ok(attr) = made {
+    if let Some(attr) = made {
         volume.forget(attr.node, 1);
     }
     written
