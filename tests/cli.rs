@@ -29,6 +29,8 @@ mod sandbox;
 mod serve;
 #[path = "cli/terminal.rs"]
 mod terminal;
+#[path = "common/tls.rs"]
+mod tls;
 #[path = "common/user.rs"]
 mod user;
 #[path = "cli/users.rs"]

@@ -30,11 +30,12 @@ const MAY_USE: [(&str, &[&str]); 13] = [
 ];
 
 /// Crate and the only places that may name it.
-const NAMED_IN: [(&str, &[&str]); 12] = [
+const NAMED_IN: [(&str, &[&str]); 13] = [
     ("bip39::", &["kms"]),
     ("fuser::", &["fuse"]),
     ("hyper::", &["http"]),
     ("tokio::", &["http"]),
+    ("tokio_rustls::", &["http"]),
     ("clap::", &["cli"]),
     ("landlock::", &["fence"]),
     ("seccompiler::", &["fence"]),

@@ -60,7 +60,7 @@ pub struct UnlockArgs {
     /// Use the key service kept in DIR in place of the volume's own
     #[arg(long, value_name = "DIR", help_heading = "Unlock")]
     pub kms: Option<PathBuf>,
-    /// Use the key service behind http://HOST:PORT on this machine, or unix:PATH
+    /// Use the key service behind https://HOST, http://HOST:PORT on this machine, or unix:PATH
     #[arg(long, value_name = "URL", conflicts_with = "kms", help_heading = "Unlock")]
     pub kms_url: Option<String>,
     /// Record uses of keys in FILE if the key service lies on a read-only medium [default: a file in
@@ -79,7 +79,7 @@ impl UnlockArgs {
 /// A key service behind a URL, and as whom it is asked.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct EndpointArgs {
-    /// Ask the key service at http://HOST:PORT on this machine, or at unix:PATH [env: AWS_ENDPOINT_URL_KMS]
+    /// Ask the key service at https://HOST, http://HOST:PORT on this machine, or unix:PATH [env: AWS_ENDPOINT_URL_KMS]
     #[arg(long, value_name = "URL", help_heading = "Endpoint")]
     pub endpoint_url: Option<String>,
     /// Ask for this Region [env: AWS_REGION, AWS_DEFAULT_REGION]

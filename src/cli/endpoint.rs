@@ -7,7 +7,7 @@ use crate::cli::unlock::Before;
 use crate::clock::SystemClock;
 use crate::control::{Failure, Kind};
 use crate::http::{
-    CallError, Client, Endpoint, EndpointError, Identity, IdentityError, Patience, Wanted,
+    CallError, Client, Endpoint, EndpointError, Identity, IdentityError, Patience, Trust, Wanted,
 };
 use crate::kms::KmsError;
 
@@ -25,7 +25,7 @@ impl EndpointArgs {
     ///
     /// # Errors
     /// [`Kind::Usage`] if there is no such endpoint or identity, [`Kind::ConfigUnreadable`] for a
-    /// broken file of AWS' tools.
+    /// broken file of AWS' tools, or of certificates.
     pub fn client(&self, url: &str, patience: Patience) -> Result<Client, Failure> {
         self.client_after(url, patience, &|| Ok(()))
     }
@@ -44,8 +44,13 @@ impl EndpointArgs {
         let endpoint: Endpoint = url.parse().map_err(|error| endpoint_failure(&error))?;
         let wanted = Wanted { region: self.region.clone(), profile: self.profile.clone() };
         let identity = Identity::find(&wanted).map_err(|error| identity_failure(&error))?;
+        let trust = endpoint.needs_trust().then(Trust::of_environment).transpose();
+        let trust = trust.map_err(|error| {
+            Failure::new(Kind::ConfigUnreadable, error.to_string())
+                .hint("AWS_CA_BUNDLE=FILE names certificate authorities")
+        })?;
         before()?;
-        Client::new(endpoint, identity, Arc::new(SystemClock), patience)
+        Client::new(endpoint, trust, identity, Arc::new(SystemClock), patience)
             .map_err(|error| Failure::io("client of the key service", &error))
     }
 }
@@ -53,11 +58,9 @@ impl EndpointArgs {
 fn endpoint_failure(error: &EndpointError) -> Failure {
     let hint = match error {
         EndpointError::Malformed(_) => {
-            "http://127.0.0.1:8733, or unix:/run/kmsfs/kms.sock".to_owned()
+            "https://HOST, http://127.0.0.1:8733, or unix:/run/kmsfs/kms.sock"
         }
-        EndpointError::Remote(_) | EndpointError::Tls(_) => {
-            "http://127.0.0.1:PORT of a proxy that speaks TLS, or of ssh -L".to_owned()
-        }
+        EndpointError::Remote(_) => "https://HOST, or http://127.0.0.1:PORT of ssh -L",
     };
     Failure::new(Kind::Usage, error.to_string()).hint(hint)
 }

@@ -30,8 +30,13 @@ fn raise(fence: &Fence) -> Result<SandboxReport, Failure> {
     })
 }
 
+/// What the C library reads to find another machine by its name.
+const NAME_FILES: &[&str] =
+    &["/etc/gai.conf", "/etc/host.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf"];
+
 /// Fences in a mount: `trees` (its volume, its key service if that is in a directory, and the records
-/// that a read-only medium cannot take), its control socket, and the kernel's requests.
+/// that a read-only medium cannot take), its control socket, the kernel's requests, and what it finds
+/// the machine of its key service by.
 ///
 /// # Errors
 /// As [`raise`].
@@ -46,7 +51,7 @@ pub(super) fn raise_for_mount(
         ground: Ground {
             trees,
             sockets: vec![sockets.to_path_buf()],
-            readable: vec![PathBuf::from("/proc")],
+            readable: ["/proc"].iter().chain(NAME_FILES).map(PathBuf::from).collect(),
             devices: ["/dev/fuse", "/dev/null"].map(PathBuf::from).to_vec(),
         },
         kept: Kept::Mount,

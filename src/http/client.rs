@@ -14,12 +14,14 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Runtime;
+use tokio_rustls::rustls::pki_types::ServerName;
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::http::endpoint::{Endpoint, Place};
 use crate::http::identity::Identity;
 use crate::http::signature::{LastKey, Scope, SignedRequest, basic_date};
+use crate::http::trust::Trust;
 use crate::kms::KmsError;
 use crate::sync::{Mutex, Rank};
 use crate::wire;
@@ -114,6 +116,8 @@ impl From<&CallError> for KmsError {
 pub struct Client {
     runtime: Runtime,
     endpoint: Endpoint,
+    /// Whom an endpoint with TLS must prove itself to be.
+    trust: Option<Trust>,
     identity: Identity,
     clock: Arc<dyn Clock>,
     patience: Patience,
@@ -134,12 +138,13 @@ enum Attempt {
 }
 
 impl Client {
-    /// A client; connects at the first call.
+    /// A client; connects at the first call. An endpoint with TLS is not believed without `trust`.
     ///
     /// # Errors
     /// What the system answers to a thread being made.
     pub fn new(
         endpoint: Endpoint,
+        trust: Option<Trust>,
         identity: Identity,
         clock: Arc<dyn Clock>,
         patience: Patience,
@@ -148,7 +153,7 @@ impl Client {
         let runtime = runtime.worker_threads(1).thread_name("kms client").enable_all().build()?;
         let idle = Mutex::new(Rank::Cache, Vec::new());
         let last_key = LastKey::default();
-        Ok(Self { runtime, endpoint, identity, clock, patience, last_key, idle })
+        Ok(Self { runtime, endpoint, trust, identity, clock, patience, last_key, idle })
     }
 
     /// Who is asked.
@@ -334,6 +339,14 @@ impl Client {
                 stream.set_nodelay(true)?;
                 shake(stream).await
             }
+            Place::Tls(name, port) => {
+                let trust =
+                    self.trust.as_ref().ok_or_else(|| io::Error::other("nobody is trusted"))?;
+                let server = ServerName::try_from(name.clone()).map_err(io::Error::other)?;
+                let stream = TcpStream::connect((name.as_str(), *port)).await?;
+                stream.set_nodelay(true)?;
+                shake(trust.connector().connect(server, stream).await?).await
+            }
         }
     }
 }
@@ -409,7 +422,7 @@ mod tests {
         };
         let patience = Patience { each: Duration::from_millis(300), tries: 3 };
         let clock = Arc::new(ManualClock::at(1_800_000_000));
-        let client = Client::new(endpoint, identity, clock, patience).unwrap();
+        let client = Client::new(endpoint, None, identity, clock, patience).unwrap();
         (client, std::thread::spawn(move || serve(&listener, script)))
     }
 

@@ -1,4 +1,4 @@
-//! Where a key service answers: a URL on this machine, or a unix socket.
+//! Where a key service answers: a URL, or a unix socket.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -19,6 +19,8 @@ pub struct Endpoint {
 pub(super) enum Place {
     /// Addresses of this machine, in the order of trying.
     Tcp(Vec<SocketAddr>),
+    /// A name, or an address, that has to prove itself by a certificate, and a port.
+    Tls(String, u16),
     /// A socket's path.
     Unix(PathBuf),
 }
@@ -26,12 +28,10 @@ pub(super) enum Place {
 /// Why a text is no endpoint that is spoken with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EndpointError {
-    /// Neither `http://HOST:PORT` nor `unix:PATH`.
+    /// None of `https://HOST:PORT`, `http://HOST:PORT` and `unix:PATH`.
     Malformed(String),
-    /// Another machine: everyone in between would read keys.
+    /// Another machine in the clear: everyone in between would read keys.
     Remote(String),
-    /// TLS is not offered.
-    Tls(String),
 }
 
 impl fmt::Display for EndpointError {
@@ -39,7 +39,6 @@ impl fmt::Display for EndpointError {
         match self {
             Self::Malformed(text) => write!(f, "{text}: not an endpoint"),
             Self::Remote(host) => write!(f, "{host} is not this machine, and http hides nothing"),
-            Self::Tls(text) => write!(f, "{text}: https is not offered"),
         }
     }
 }
@@ -61,32 +60,47 @@ impl FromStr for Endpoint {
             let place = Place::Unix(PathBuf::from(path));
             return Ok(Self { text: text.to_owned(), host: "localhost".to_owned(), place });
         }
-        if text.starts_with("https://") {
-            return Err(EndpointError::Tls(shown(text)));
-        }
-        let host = text.strip_prefix("http://").ok_or_else(malformed)?;
+        let (scheme, host) = text.split_once("://").ok_or_else(malformed)?;
+        let default_port = match scheme {
+            "https" => 443,
+            "http" => 80,
+            _ => return Err(malformed()),
+        };
         let host = host.strip_suffix('/').unwrap_or(host);
         let (name, port) = match host.rsplit_once(':') {
             Some((name, port)) if !port.ends_with(']') => {
                 (name, port.parse().map_err(|_| malformed())?)
             }
-            _ => (host, 80),
+            _ => (host, default_port),
         };
         let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
-        let addresses: Vec<IpAddr> = match bare.unwrap_or(name) {
-            "localhost" => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
-            name if name.is_empty() || name.contains(['/', '@', '?', '#']) => {
-                return Err(malformed());
-            }
-            name => match name.parse::<IpAddr>() {
-                Ok(address) if address.is_loopback() => vec![address],
-                Ok(_) | Err(_) => return Err(EndpointError::Remote(name.to_owned())),
-            },
+        let name = bare.unwrap_or(name);
+        if name.is_empty() || name.contains(['/', '@', '?', '#']) {
+            return Err(malformed());
+        }
+        let place = match scheme {
+            "https" => Place::Tls(name.to_owned(), port),
+            _ => Place::Tcp(own_addresses(name, port)?),
         };
-        let addresses = addresses.into_iter().map(|address| SocketAddr::new(address, port));
-        let place = Place::Tcp(addresses.collect());
-        Ok(Self { text: format!("http://{host}"), host: host.to_owned(), place })
+        Ok(Self { text: format!("{scheme}://{host}"), host: host.to_owned(), place })
     }
+}
+
+impl Endpoint {
+    /// Whether it is another machine, or proves itself as if it were.
+    pub fn needs_trust(&self) -> bool {
+        matches!(self.place, Place::Tls(..))
+    }
+}
+
+/// The addresses of a name, if they are this machine's.
+fn own_addresses(name: &str, port: u16) -> Result<Vec<SocketAddr>, EndpointError> {
+    let addresses: Vec<IpAddr> = match (name, name.parse::<IpAddr>()) {
+        ("localhost", _) => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        (_, Ok(address)) if address.is_loopback() => vec![address],
+        _ => return Err(EndpointError::Remote(name.to_owned())),
+    };
+    Ok(addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect())
 }
 
 /// A URL without a password that may stand in it.
@@ -111,15 +125,24 @@ mod tests {
             ("http://[::1]:80", "[::1]:80"),
             ("http://127.0.0.1", "127.0.0.1"),
             ("unix:/run/kms.sock", "localhost"),
+            ("https://kms.eu-west-1.amazonaws.com", "kms.eu-west-1.amazonaws.com"),
+            ("https://[2001:db8::1]:8443/", "[2001:db8::1]:8443"),
         ] {
             assert_eq!(host(text), Ok(named.to_owned()), "{text}");
         }
         assert_eq!(host("http://10.0.0.1:80"), Err(EndpointError::Remote("10.0.0.1".into())));
         assert_eq!(host("http://kms.example:80"), Err(EndpointError::Remote("kms.example".into())));
-        assert!(matches!(host("https://127.0.0.1"), Err(EndpointError::Tls(_))));
-        for text in
-            ["", "unix:", "127.0.0.1:80", "http://", "http://127.0.0.1:x", "http://127.0.0.1/a"]
-        {
+        for text in [
+            "",
+            "unix:",
+            "127.0.0.1:80",
+            "http://",
+            "http://127.0.0.1:x",
+            "http://127.0.0.1/a",
+            "https://",
+            "https://x:port",
+            "ftp://127.0.0.1",
+        ] {
             assert!(matches!(host(text), Err(EndpointError::Malformed(_))), "{text}");
         }
         let refused = host("http://user:hush@127.0.0.1:80").unwrap_err();

@@ -1,8 +1,9 @@
 //! AWS KMS' protocol over HTTP, on both sides.
 //!
 //! The server: who asks ([`sigv4`], [`credentials`]), what is asked ([`service`]), and the sockets
-//! ([`server`]); [`test_clock`] is for tests. The client: where ([`endpoint`]), as whom ([`identity`]), the calls ([`client`]), and the
-//! filesystem's questions ([`remote`]).
+//! ([`server`]); [`test_clock`] is for tests. The client: where ([`endpoint`]), whom it believes there
+//! ([`trust`]), as whom it asks ([`identity`]), the calls ([`client`]), and the filesystem's questions
+//! ([`remote`]).
 //! What both sign with is in [`signature`]; what the JSON means is in [`crate::wire`].
 
 pub mod client;
@@ -15,6 +16,7 @@ pub mod service;
 pub mod signature;
 pub mod sigv4;
 pub mod test_clock;
+pub mod trust;
 
 pub use client::{CallError, Client, Patience};
 pub use credentials::{Credential, Credentials};
@@ -24,3 +26,4 @@ pub use remote::RemoteKms;
 pub use server::{Listen, Server};
 pub use service::Service;
 pub use test_clock::TestClock;
+pub use trust::{Trust, TrustError};

@@ -2,28 +2,32 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::sandbox::{Answer, Sandbox, can_mount, wait_for};
 use crate::serve::Server;
+use crate::tls;
 
 /// Who asks.
 struct Caller {
     id: String,
     secret: String,
     token: Option<&'static str>,
+    /// Certificate authorities in place of the system's.
+    certificates: Option<PathBuf>,
 }
 
 impl Caller {
     fn root(server: &Server) -> Self {
         let part = |name: &str| server.credential(name);
-        Self { id: part("access_key_id"), secret: part("secret_access_key"), token: None }
+        Self::new(&part("access_key_id"), &part("secret_access_key"), None)
     }
 
     fn new(id: &str, secret: &str, token: Option<&'static str>) -> Self {
-        Self { id: id.to_owned(), secret: secret.to_owned(), token }
+        Self { id: id.to_owned(), secret: secret.to_owned(), token, certificates: None }
     }
 
     /// Runs a line of arguments at an endpoint.
@@ -37,6 +41,9 @@ impl Caller {
         command.env("AWS_ACCESS_KEY_ID", &self.id).env("AWS_SECRET_ACCESS_KEY", &self.secret);
         if let Some(token) = self.token {
             command.env("AWS_SESSION_TOKEN", token);
+        }
+        if let Some(path) = &self.certificates {
+            command.env("AWS_CA_BUNDLE", path);
         }
         command.output().unwrap().into()
     }
@@ -111,7 +118,6 @@ fn refusals_of_an_endpoint_have_their_codes() {
         .line(&format!("http://{nobody}"), "kms list-keys")
         .assert_refused(40, "connection refused");
     caller.line("unix:/nowhere", "kms list-keys").assert_refused(40, "no such file");
-    caller.line("https://127.0.0.1", "kms list-keys").assert_refused(2, "https is not offered");
     caller.line("http://192.0.2.1", "kms list-keys").assert_refused(2, "is not this machine");
     caller.line("nonsense", "kms list-keys").assert_refused(2, "not an endpoint");
     for (line, what) in [
@@ -124,6 +130,39 @@ fn refusals_of_an_endpoint_have_their_codes() {
     }
     let sandbox = Sandbox::new();
     sandbox.line("kms list-keys --region eu-west-1").assert_refused(2, "none is named");
+}
+
+/// Law: who is not proven by a certificate that the user believes is told nothing.
+#[test]
+fn an_endpoint_with_tls_has_to_prove_itself() {
+    let server = Server::start();
+    let caller = Caller::root(&server);
+    let key = new_key(&caller, &server.endpoint, "");
+    let alias = format!("kms create-alias --alias-name alias/vault --target-key-id {key}");
+    caller.json(&server.endpoint, &alias);
+    let certificate = server.dir.path().join("certificate.pem");
+    let url = tls::front(&server.endpoint, &certificate);
+    let bundle =
+        |path: &Path| Caller { certificates: Some(path.to_owned()), ..Caller::root(&server) };
+    let believer = bundle(&certificate);
+    assert_eq!(believer.json(&url, "kms list-keys")["Keys"][0]["KeyId"], key.as_str());
+    caller.line(&url, "kms list-keys").assert_refused(40, "certificate");
+    let other_name = url.replace("localhost", "127.0.0.1");
+    believer.line(&other_name, "kms list-keys").assert_refused(40, "certificate");
+    let nothing = server.dir.path().join("key");
+    bundle(&nothing).line(&url, "kms list-keys").assert_refused(23, "no certificates");
+    bundle(Path::new("/nowhere")).line(&url, "kms list-keys").assert_refused(23, "/nowhere");
+
+    // From behind the fence of a mount as well.
+    let sandbox = Sandbox::new();
+    believer.ok_in(&sandbox, &format!("init lower --kms-url {url} --key alias/vault"));
+    if can_mount() {
+        std::fs::create_dir(sandbox.path("mnt")).unwrap();
+        believer.ok_in(&sandbox, "mount lower mnt");
+        sandbox.write("mnt/plan", "secret");
+        believer.ok_in(&sandbox, "umount mnt");
+        assert_eq!(believer.ok_in(&sandbox, "cat lower plan"), "secret");
+    }
 }
 
 /// Law: what is no key service is not taken for one.
