@@ -11,7 +11,7 @@ use crate::cli::kit::{KitWish, prepare_kit};
 use crate::cli::place::{KeysPlace, own_dir, remote_kms};
 use crate::cli::print::Printer;
 use crate::cli::target::place_text;
-use crate::cli::unlock::{Before, create_kms_with, has_kms, unlock_kms_with};
+use crate::cli::unlock::{Before, create_kms_with, has_kms, open_kms_with};
 use crate::clock::SystemClock;
 use crate::control::keys::look;
 use crate::control::report::InitReport;
@@ -154,7 +154,7 @@ fn own_kms(
     };
     let unlocked = match is_new {
         true => create_kms_with(dir, unlock, lower, options, &before)?,
-        false => unlock_kms_with(dir, unlock, dir, options, &before)?,
+        false => open_kms_with(dir, unlock, dir, options, &before)?,
     };
     if let Some(kit) = kit.take() {
         kit.add_to(&unlocked, lower)?;

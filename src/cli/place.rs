@@ -85,7 +85,7 @@ pub fn open_keys_with(
     before: Before<'_>,
 ) -> Result<Arc<dyn Keys>, Failure> {
     match KeysPlace::of(lower, &summary.kms, args) {
-        KeysPlace::Dir(dir) => Ok(Arc::new(open_kms_with(&dir, args, lower, options, before)?)),
+        KeysPlace::Dir(dir) => Ok(Arc::new(open_kms_with(&dir, args, lower, options, before)?.kms)),
         KeysPlace::Url(url) => {
             let region = KeyArn::parse(&summary.key_arn).map(|arn| arn.region().to_owned());
             Ok(Arc::new(remote_kms(&url, region, before)?))

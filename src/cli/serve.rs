@@ -52,8 +52,9 @@ pub fn run(args: &ServeArgs, printer: Printer) -> Result<(), Failure> {
     };
     let kms = match has_kms(dir) || !args.create {
         true => open_kms_with(dir, &args.unlock(), dir, options, &fence)?,
-        false => create_kms_with(dir, &args.unlock(), dir, options, &fence)?.kms,
-    };
+        false => create_kms_with(dir, &args.unlock(), dir, options, &fence)?,
+    }
+    .kms;
     let (mut file, credentials) = CredentialsFile::open(path.clone(), &kms.account())?;
     let report = |endpoint: &str| ServeReport {
         endpoint: endpoint.to_owned(),

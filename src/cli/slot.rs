@@ -7,10 +7,10 @@ use crate::cli::kit::PreparedKit;
 use crate::cli::place::KeysPlace;
 use crate::cli::print::Printer;
 use crate::cli::target::{probe, service_dir};
-use crate::cli::unlock::{Asking, Unlocked, open_failure, secret, unlock_kms};
+use crate::cli::unlock::{Asking, Unlocked, open_failure, open_kms_with, secret};
 use crate::control::report::{SlotReport, SlotRow, SlotsReport};
 use crate::control::{Failure, Kind, Mount};
-use crate::kms::{Argon2Cost, SlotKind, Unlock};
+use crate::kms::{Argon2Cost, KmsOptions, SlotKind, Unlock};
 
 /// Runs `kmsfs slot`.
 ///
@@ -111,7 +111,7 @@ impl Place {
     }
 
     fn unlock(&self, unlock: &UnlockArgs) -> Result<Unlocked, Failure> {
-        unlock_kms(&self.dir, unlock, &self.subject)
+        open_kms_with(&self.dir, unlock, &self.subject, KmsOptions::default(), &|| Ok(()))
     }
 
     fn done(&self, report: SlotReport, printer: Printer) -> Result<(), Failure> {

@@ -153,7 +153,8 @@ pub struct Unlocked {
 /// # Errors
 /// [`Kind::WrongUnlock`], [`Kind::ConfigUnreadable`].
 pub fn open_kms(dir: &Path, args: &UnlockArgs, subject: &Path) -> Result<Kms, Failure> {
-    open_kms_with(dir, args, subject, KmsOptions::default(), &|| Ok(()))
+    let options = KmsOptions::default();
+    open_kms_with(dir, args, subject, options, &|| Ok(())).map(|unlocked| unlocked.kms)
 }
 
 /// What is done between the secret and the key service: raising a fence, which would keep the secret
@@ -165,28 +166,6 @@ pub type Before<'a> = &'a dyn Fn() -> Result<(), Failure>;
 /// # Errors
 /// As [`open_kms`], and those of `before`.
 pub fn open_kms_with(
-    dir: &Path,
-    args: &UnlockArgs,
-    subject: &Path,
-    options: KmsOptions,
-    before: Before<'_>,
-) -> Result<Kms, Failure> {
-    unlock_kms_with(dir, args, subject, options, before).map(|unlocked| unlocked.kms)
-}
-
-/// As [`open_kms`], and keeps what opened it.
-///
-/// # Errors
-/// As [`open_kms`].
-pub fn unlock_kms(dir: &Path, args: &UnlockArgs, subject: &Path) -> Result<Unlocked, Failure> {
-    unlock_kms_with(dir, args, subject, KmsOptions::default(), &|| Ok(()))
-}
-
-/// As [`open_kms_with`], and keeps what opened it.
-///
-/// # Errors
-/// As [`open_kms_with`].
-pub fn unlock_kms_with(
     dir: &Path,
     args: &UnlockArgs,
     subject: &Path,

@@ -3,7 +3,7 @@
 use crate::control::known::{files_left, find_material};
 use crate::control::report::MaterialReport;
 use crate::control::session::OnProgress;
-use crate::control::{Failure, Kind, Progress, RevokeRequest, Session};
+use crate::control::{Failure, Kind, RevokeRequest, Session};
 use crate::fs::RewrapOptions;
 use crate::kms::{KeyRef, Kms, KmsError, MaterialEntry};
 
@@ -51,17 +51,7 @@ impl Session {
             material: Some(entry.material.0),
             ..RewrapOptions::default()
         };
-        let mut interrupted = false;
-        let moved = self.volume.rewrap_tree(&[], &options, &mut |now| {
-            let flow = progress(&Progress {
-                doing: "rewrapping".to_owned(),
-                done: now.seen,
-                total: None,
-                failed: now.failed,
-            });
-            interrupted |= flow.is_break();
-            flow
-        })?;
+        let (moved, interrupted) = self.rewrap_files(&[], &options, progress)?;
         match interrupted {
             true => Err(Failure::new(Kind::Interrupted, "interrupted, and nothing is revoked")
                 .hint("run the same command again")),

@@ -64,7 +64,6 @@ impl Session {
         request: &RewrapRequest,
         progress: OnProgress<'_>,
     ) -> Result<RewrapReport, Failure> {
-        let _turn = self.sweep.begin()?;
         let key = request.key.as_deref().map(|key| self.key_arn(key)).transpose()?;
         let options = RewrapOptions {
             key_arn: key.map(|arn| arn.to_string()),
@@ -74,18 +73,7 @@ impl Session {
             max_secs: request.max_secs,
             touch: request.touch,
         };
-        let mut interrupted = false;
-        let report = self.volume.rewrap_tree(&request.paths, &options, &mut |now| {
-            self.sweep.note(now);
-            let flow = progress(&Progress {
-                doing: "rewrapping".to_owned(),
-                done: now.seen,
-                total: None,
-                failed: now.failed,
-            });
-            interrupted |= flow.is_break();
-            flow
-        })?;
+        let (report, interrupted) = self.rewrap_files(&request.paths, &options, progress)?;
         if report.rewrapped > 0 {
             self.recount(COUNT_TIME_MAX);
         }
@@ -98,6 +86,29 @@ impl Session {
             dry_run: request.dry_run,
             interrupted,
         })
+    }
+
+    /// Rewraps what is stale, one sweep at a time; tells what came of it, and whether somebody ended it.
+    pub(super) fn rewrap_files(
+        &self,
+        paths: &[PathBuf],
+        options: &RewrapOptions,
+        progress: OnProgress<'_>,
+    ) -> Result<(fs::RewrapReport, bool), Failure> {
+        let _turn = self.sweep.begin()?;
+        let mut interrupted = false;
+        let report = self.volume.rewrap_tree(paths, options, &mut |now| {
+            self.sweep.note(now);
+            let flow = progress(&Progress {
+                doing: "rewrapping".to_owned(),
+                done: now.seen,
+                total: None,
+                failed: now.failed,
+            });
+            interrupted |= flow.is_break();
+            flow
+        })?;
+        Ok((report, interrupted))
     }
 
     pub(super) fn usage(
