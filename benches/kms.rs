@@ -120,7 +120,7 @@ impl Calls {
             key: Some(key.clone()),
             context: context.clone(),
             algorithm: None,
-            dry_run: false,
+            dry_run: DryRun::Off,
         };
         let len = DataKeyLen::Spec(DataKeySpec::Aes256);
         let generate = GenerateDataKey { key, len, context, dry_run: false };

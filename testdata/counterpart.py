@@ -11,10 +11,14 @@ import os
 import sys
 
 from cryptography.hazmat.primitives import hashes, keywrap, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem, padding, rsa, utils
 
 HASHES = {"256": hashes.SHA256, "384": hashes.SHA384, "512": hashes.SHA512, "1": hashes.SHA1}
 CURVES = {"P256": "secp256r1", "P384": "secp384r1", "P521": "secp521r1", "P256K1": "secp256k1"}
+
+ML_DSA = (mldsa.MLDSA44PublicKey, mldsa.MLDSA65PublicKey, mldsa.MLDSA87PublicKey)
+ML_KEM = (mlkem.MLKEM768PrivateKey, mlkem.MLKEM1024PrivateKey)
+SPKI = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
 
 
 def unpack(text):
@@ -29,7 +33,7 @@ def verify(task):
     """Checks a signature over `message`, which is a digest if `digest` is set."""
     key = serialization.load_der_public_key(unpack(task["public"]))
     message, signature, how = unpack(task["message"]), unpack(task["signature"]), task["algorithm"]
-    if isinstance(key, ed25519.Ed25519PublicKey):
+    if isinstance(key, (ed25519.Ed25519PublicKey, *ML_DSA)):
         key.verify(signature, message)
         return {}
     digest = HASHES[how.rsplit("_", 1)[1]]()
@@ -47,6 +51,19 @@ def verify(task):
     return {}
 
 
+def mu(task):
+    """What ML-DSA signs of `message` under an empty context (FIPS 204, algorithms 2 and 7)."""
+    key = serialization.load_der_public_key(unpack(task["public"]))
+    tr = hashlib.shake_256(key.public_bytes_raw()).digest(64)
+    return {"mu": pack(hashlib.shake_256(tr + bytes([0, 0]) + unpack(task["message"])).digest(64))}
+
+
+def encapsulate(task):
+    """A fresh secret for the owner of an ML-KEM key."""
+    secret, sealed = serialization.load_der_public_key(unpack(task["public"])).encapsulate()
+    return {"secret": pack(secret), "sealed": pack(sealed)}
+
+
 def encrypt(task):
     """Encrypts `plaintext` to an RSA key."""
     key = serialization.load_der_public_key(unpack(task["public"]))
@@ -59,22 +76,23 @@ def agree(task):
     """A fresh key on the curve of `public`, and the secret that both have in common."""
     theirs = serialization.load_der_public_key(unpack(task["public"]))
     ours = ec.generate_private_key(theirs.curve)
-    spki = ours.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    spki = ours.public_key().public_bytes(*SPKI)
     return {"public": pack(spki), "secret": pack(ours.exchange(ec.ECDH(), theirs))}
 
 
 def pair(task):
     """Loads both halves of a data key pair and checks that they belong together."""
     private = serialization.load_der_private_key(unpack(task["private"]), None)
-    spki = private.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    spki = private.public_key().public_bytes(*SPKI)
     assert spki == unpack(task["public"]), task["spec"]
     if isinstance(private, rsa.RSAPrivateKey):
         assert private.key_size == int(task["spec"].rsplit("_", 1)[1])
         assert private.private_numbers().public_numbers.e == 65537
+    if isinstance(private, ML_KEM):
+        secret, sealed = serialization.load_der_public_key(spki).encapsulate()
+        assert private.decapsulate(sealed) == secret
+        rfc9935 = serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        assert private.private_bytes(*rfc9935) == unpack(task["private"]), task["spec"]
     return {}
 
 
@@ -133,7 +151,7 @@ def kit_entropy(words, dictionary):
     return entropy
 
 
-TASKS = {f.__name__: f for f in (verify, encrypt, agree, pair, wrap, private_key, digest, key_database)}
+TASKS = {f.__name__: f for f in (verify, mu, encapsulate, encrypt, agree, pair, wrap, private_key, digest, key_database)}
 
 if __name__ == "__main__":
     json.dump([TASKS[task["do"]](task) for task in json.load(sys.stdin)], sys.stdout)

@@ -91,6 +91,47 @@ fn signatures_verify_elsewhere() {
     counterpart(&tasks);
 }
 
+/// Law: FIPS 204: a signature over mu is one over the message that mu stands for, and the other way
+/// round.
+#[test]
+fn mu_of_ml_dsa_stands_for_its_message() {
+    let bench = Bench::new();
+    for spec in ["ML_DSA_44", "ML_DSA_65", "ML_DSA_87"] {
+        let key = new_key(&bench, spec, "SIGN_VERIFY");
+        let public = public_key(&bench, &key);
+        let mu = json!({"do": "mu", "public": public, "message": b64(MESSAGE)});
+        let Some(answers) = counterpart(&[mu]) else { return };
+        let request = |kind: &str| {
+            let message =
+                if kind == "RAW" { json!(b64(MESSAGE)) } else { answers[0]["mu"].clone() };
+            json!({"KeyId": key, "Message": message, "MessageType": kind,
+                "SigningAlgorithm": "ML_DSA_SHAKE_256"})
+        };
+        for (signing, verifying) in [("EXTERNAL_MU", "RAW"), ("RAW", "EXTERNAL_MU")] {
+            let signed = bench.call("Sign", request(signing)).unwrap();
+            counterpart(&[json!({"do": "verify", "public": public, "algorithm": "",
+                "message": b64(MESSAGE), "digest": false, "signature": signed["Signature"]})]);
+            for kind in [signing, verifying] {
+                let mut verify = request(kind);
+                verify["Signature"] = signed["Signature"].clone();
+                assert_eq!(bench.call("Verify", verify).unwrap()["SignatureValid"], true);
+            }
+        }
+        for len in [63, 65] {
+            let mut wrong = request("EXTERNAL_MU");
+            wrong["Message"] = json!(b64(&vec![0; len]));
+            assert_eq!(refusal(bench.call("Sign", wrong)).0, "ValidationException");
+        }
+    }
+    let key = new_key(&bench, "ECC_NIST_EDWARDS25519", "SIGN_VERIFY");
+    let refused = bench.call(
+        "Sign",
+        json!({"KeyId": key, "Message": b64(&[0; 64]), "MessageType": "EXTERNAL_MU",
+            "SigningAlgorithm": "ED25519_SHA_512"}),
+    );
+    assert_eq!(refusal(refused).0, "ValidationException");
+}
+
 /// Law: a signature of another message, another key, or changed in a bit is none, and no word says why.
 #[test]
 fn what_is_no_signature_is_refused_without_a_word() {
@@ -103,6 +144,9 @@ fn what_is_no_signature_is_refused_without_a_word() {
         ("ML_DSA_44", "ML_DSA_SHAKE_256", "RAW"),
         ("ML_DSA_65", "ML_DSA_SHAKE_256", "RAW"),
         ("ML_DSA_87", "ML_DSA_SHAKE_256", "RAW"),
+        ("ML_DSA_44", "ML_DSA_SHAKE_256", "EXTERNAL_MU"),
+        ("ML_DSA_65", "ML_DSA_SHAKE_256", "EXTERNAL_MU"),
+        ("ML_DSA_87", "ML_DSA_SHAKE_256", "EXTERNAL_MU"),
     ];
     for (spec, algorithm, kind) in kinds {
         let (key, other) =
@@ -245,6 +289,8 @@ fn data_key_pairs_load_elsewhere() {
         "ECC_NIST_P521",
         "ECC_SECG_P256K1",
         "ECC_NIST_EDWARDS25519",
+        "ML_KEM_768",
+        "ML_KEM_1024",
     ] {
         let request =
             json!({"KeyId": key, "KeyPairSpec": spec, "EncryptionContext": {"for": "tests"}});
@@ -322,6 +368,14 @@ fn encapsulated_secrets_come_back() {
         let public = public_key(&bench, &key);
         let public = STANDARD.decode(public.as_str().unwrap()).unwrap();
         assert_eq!(public.len(), len_of_encapsulation_key(spec) + 22);
+        // The other implementation has no ML-KEM-512.
+        if spec != "ML_KEM_512" {
+            let public = b64(&public);
+            let made = counterpart(&[json!({"do": "encapsulate", "public": public})]);
+            let Some(made) = made else { return };
+            let sealed = STANDARD.decode(made[0]["sealed"].as_str().unwrap()).unwrap();
+            assert_eq!(open(&sealed).unwrap()["SharedSecret"], made[0]["secret"]);
+        }
     }
 }
 

@@ -29,7 +29,7 @@ fn decrypt(
         key: None,
         context: context.clone(),
         algorithm: None,
-        dry_run: false,
+        dry_run: DryRun::Off,
     };
     kms.decrypt(&request).map(|answer| answer.plaintext.expose().to_vec())
 }

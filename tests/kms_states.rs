@@ -213,16 +213,11 @@ fn the_service_does_what_the_table_says() {
 #[test]
 fn a_dry_run_tells_the_true_error_first() {
     let bench = Bench::new();
-    for state in [KeyState::Enabled, KeyState::Disabled, KeyState::PendingDeletion] {
-        let (arn, blob) = bench.key(Op::Encrypt, state);
-        let key = KeyArn::parse(&arn).unwrap();
-        for op in [
-            Op::Encrypt,
-            Op::Decrypt,
-            Op::ReEncrypt,
-            Op::GenerateDataKey,
-            Op::GenerateDataKeyWithoutPlaintext,
-        ] {
+    let dry = Op::ALL.iter().filter(|op| op.kind() == OpKind::Use && **op != Op::GenerateRandom);
+    for op in dry.chain(&[Op::CreateGrant]).copied() {
+        for state in [KeyState::Enabled, KeyState::Disabled, KeyState::PendingDeletion] {
+            let (arn, blob) = bench.key(op, state);
+            let key = KeyArn::parse(&arn).unwrap();
             let mut input = input(op, &arn, &blob, "").unwrap();
             input["DryRun"] = json!(true);
             let wanted = check_state(op, &key, state).and(Err(KmsError::DryRunOperation));
@@ -235,4 +230,46 @@ fn a_dry_run_tells_the_true_error_first() {
     let wrong = json!({"KeyId": arn, "Plaintext": "", "DryRun": true});
     let refused = bench.call("Encrypt", wrong).unwrap_err();
     assert_eq!(refused.exception(), "ValidationException");
+}
+
+/// Law: where the ciphertext is ignored, a dry run asks all the rest, of the key that is named.
+#[test]
+fn a_dry_run_without_ciphertext_asks_the_rest() {
+    let bench = Bench::new();
+    let ignoring = |operation: &str, mut input: Value| {
+        input["DryRunModifiers"] = json!(["IGNORE_CIPHERTEXT"]);
+        input["DryRun"] = json!(true);
+        let error = bench.call(operation, input).unwrap_err();
+        (error.exception(), error.to_string())
+    };
+    for state in COLUMNS {
+        let (arn, _) = bench.key(Op::Decrypt, state);
+        let (other, _) = bench.key(Op::Decrypt, KeyState::Enabled);
+        let wanted = check_state(Op::Decrypt, &KeyArn::parse(&arn).unwrap(), state);
+        let wanted = wanted.and(Err::<(), _>(KmsError::DryRunOperation)).unwrap_err();
+        let wanted = (wanted.exception(), wanted.to_string());
+        assert_eq!(ignoring("Decrypt", json!({"KeyId": arn})), wanted);
+        assert_eq!(ignoring("Decrypt", json!({"KeyId": arn, "CiphertextBlob": "AAAA"})), wanted);
+        for (source, destination) in [(&arn, &other), (&other, &arn)] {
+            let input = json!({"SourceKeyId": source, "DestinationKeyId": destination});
+            assert_eq!(ignoring("ReEncrypt", input), wanted);
+        }
+    }
+    let (arn, blob) = bench.key(Op::Decrypt, KeyState::Enabled);
+    assert_eq!(ignoring("Decrypt", json!({"CiphertextBlob": blob})).0, "ValidationException");
+    let no_source = json!({"CiphertextBlob": blob, "DestinationKeyId": arn});
+    assert_eq!(ignoring("ReEncrypt", no_source).0, "ValidationException");
+    let deny = r#"{"Version":"2012-10-17","Statement":[
+        {"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*"},
+        {"Effect":"Deny","Principal":"*","Action":["kms:Decrypt","kms:ReEncryptFrom"],"Resource":"*"}]}"#;
+    bench.call("PutKeyPolicy", json!({"KeyId": arn, "Policy": deny})).unwrap();
+    assert_eq!(ignoring("Decrypt", json!({"KeyId": arn})).0, "AccessDeniedException");
+    let both = json!({"SourceKeyId": arn, "DestinationKeyId": arn});
+    assert_eq!(ignoring("ReEncrypt", both).0, "AccessDeniedException");
+    // The modifier says something of a dry run alone, and there is one.
+    let wet = json!({"KeyId": arn, "DryRunModifiers": ["IGNORE_CIPHERTEXT"]});
+    assert_eq!(bench.call("Decrypt", wet).unwrap_err().exception(), "ValidationException");
+    let other = json!({"KeyId": arn, "DryRun": true, "DryRunModifiers": ["X"]});
+    let refused = bench.call("Decrypt", other).unwrap_err().to_string();
+    assert!(refused.ends_with("enum value set: [IGNORE_CIPHERTEXT]]"), "{refused}");
 }

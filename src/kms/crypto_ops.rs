@@ -11,7 +11,8 @@ use crate::kms::audit::UseParams;
 use crate::kms::check::{BLOB_LEN_MAX, Check, NUMBER_OF_BYTES_MAX, PLAINTEXT_LEN_MAX};
 use crate::kms::service::internal;
 use crate::kms::sides::{
-    admit_source, admit_symmetric, admit_target, compare_sides, random_bytes, seal_fresh,
+    admit_opener, admit_source, admit_symmetric, admit_target, compare_sides, random_bytes,
+    seal_fresh,
 };
 use crate::kms::spec::{DataKeySpec, EncryptionAlgorithm};
 use crate::kms::state::Op;
@@ -44,10 +45,28 @@ pub struct Encrypted {
     pub algorithm: EncryptionAlgorithm,
 }
 
+/// Whether a request that names a ciphertext is only to be checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DryRun {
+    /// It is carried out.
+    #[default]
+    Off,
+    /// Everything is checked, and nothing done.
+    On,
+    /// The same, but for the ciphertext, which need not be there: may the caller do this?
+    IgnoreCiphertext,
+}
+
+impl DryRun {
+    fn needs_blob(self) -> bool {
+        self != Self::IgnoreCiphertext
+    }
+}
+
 /// Request of `Decrypt`.
 #[derive(Clone, Debug)]
 pub struct Decrypt {
-    /// What `Encrypt`, `ReEncrypt` or `GenerateDataKey` gave.
+    /// What `Encrypt`, `ReEncrypt` or `GenerateDataKey` gave; empty if it is to be ignored.
     pub blob: CiphertextBlob,
     /// The key that must have made it, by any of its names; the blob names its key anyway.
     pub key: Option<KeyRef>,
@@ -55,8 +74,8 @@ pub struct Decrypt {
     pub context: EncryptionContext,
     /// How; `SYMMETRIC_DEFAULT` if it is not said.
     pub algorithm: Option<EncryptionAlgorithm>,
-    /// Check everything and do nothing.
-    pub dry_run: bool,
+    /// Whether it is only to be checked.
+    pub dry_run: DryRun,
 }
 
 /// Answer of `Decrypt`.
@@ -75,7 +94,7 @@ pub struct Decrypted {
 /// Request of `ReEncrypt`.
 #[derive(Clone, Debug)]
 pub struct ReEncrypt {
-    /// The blob to open.
+    /// The blob to open; empty if it is to be ignored.
     pub blob: CiphertextBlob,
     /// The key that must have made it.
     pub source_key: Option<KeyRef>,
@@ -89,8 +108,8 @@ pub struct ReEncrypt {
     pub destination_context: EncryptionContext,
     /// How to seal.
     pub destination_algorithm: Option<EncryptionAlgorithm>,
-    /// Check everything and do nothing.
-    pub dry_run: bool,
+    /// Whether it is only to be checked.
+    pub dry_run: DryRun,
 }
 
 /// Answer of `ReEncrypt`.
@@ -188,9 +207,14 @@ impl Kms {
         self.using(Op::Decrypt, params, |view| {
             Check::default()
                 .key("keyId", request.key.as_ref().map_or("-", KeyRef::as_str))
-                .bytes("ciphertextBlob", request.blob.0.len(), 1, BLOB_LEN_MAX)
+                .bytes("ciphertextBlob", blob_len(&request.blob, request.dry_run), 1, BLOB_LEN_MAX)
                 .context(&request.context)
                 .finish()?;
+            if !request.dry_run.needs_blob() {
+                let key = named(request.key.as_ref(), "KeyId")?;
+                admit_opener(view, key, &request.context, request.algorithm)?;
+                return Err(KmsError::DryRunOperation);
+            }
             let source = admit_source(
                 view,
                 &request.blob,
@@ -199,7 +223,7 @@ impl Kms {
                 request.algorithm,
             )?;
             let plaintext = source.open(&request.context)?;
-            dry(request.dry_run)?;
+            dry(request.dry_run == DryRun::On)?;
             Ok(Decrypted {
                 plaintext,
                 key: source.key().arn.clone(),
@@ -229,28 +253,30 @@ impl Kms {
             Check::default()
                 .key("sourceKeyId", request.source_key.as_ref().map_or("-", KeyRef::as_str))
                 .key("destinationKeyId", request.destination_key.as_str())
-                .bytes("ciphertextBlob", request.blob.0.len(), 1, BLOB_LEN_MAX)
+                .bytes("ciphertextBlob", blob_len(&request.blob, request.dry_run), 1, BLOB_LEN_MAX)
                 .context(&request.source_context)
                 .context(&request.destination_context)
                 .finish()?;
             let source_key = request.source_key.as_ref();
             compare_sides(view, &request.blob, source_key, &request.destination_key);
-            let source = admit_source(
-                view,
-                &request.blob,
-                source_key,
-                &request.source_context,
-                request.source_algorithm,
-            )?;
+            let (context, algorithm) = (&request.source_context, request.source_algorithm);
+            let source = match request.dry_run.needs_blob() {
+                true => Some(admit_source(view, &request.blob, source_key, context, algorithm)?),
+                false => {
+                    admit_opener(view, named(source_key, "SourceKeyId")?, context, algorithm)?;
+                    None
+                }
+            };
             let target = admit_target(
                 view,
                 &request.destination_key,
                 &request.destination_context,
                 request.destination_algorithm,
             )?;
-            let plaintext = source.open(&request.source_context)?;
+            let Some(source) = source else { return Err(KmsError::DryRunOperation) };
+            let plaintext = source.open(context)?;
             target.check_len(plaintext.len())?;
-            dry(request.dry_run)?;
+            dry(request.dry_run == DryRun::On)?;
             let random = &*view.kms.options.random;
             let (blob, material) =
                 target.seal(&request.destination_context, plaintext.expose(), random)?;
@@ -340,6 +366,18 @@ impl Kms {
             Ok(random_bytes(len, &*view.kms.options.random))
         })
     }
+}
+
+/// Bytes of a blob that must be there, if it must.
+fn blob_len(blob: &CiphertextBlob, dry_run: DryRun) -> usize {
+    if dry_run.needs_blob() { blob.0.len() } else { 1 }
+}
+
+/// The key of a ciphertext that is ignored: nothing else names it.
+fn named<'a>(key: Option<&'a KeyRef>, member: &str) -> Result<&'a KeyRef, KmsError> {
+    key.ok_or_else(|| KmsError::Validation {
+        message: format!("{member} is required when DryRunModifiers is IGNORE_CIPHERTEXT."),
+    })
 }
 
 pub(crate) fn dry(is_dry_run: bool) -> Result<(), KmsError> {

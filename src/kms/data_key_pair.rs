@@ -1,13 +1,12 @@
 //! GenerateDataKeyPair and GenerateDataKeyPairWithoutPlaintext.
 
-use crate::kms::algorithms::Family;
 use crate::kms::audit::UseParams;
 use crate::kms::check::Check;
 use crate::kms::crypto_ops::dry;
 use crate::kms::sides::{admit_symmetric, seal};
 use crate::kms::spec::KeySpec;
 use crate::kms::state::Op;
-use crate::kms::store::generate_pair;
+use crate::kms::store::generate_data_pair;
 use crate::kms::{CiphertextBlob, EncryptionContext, KeyArn, KeyRef, Kms, KmsError, MaterialId};
 use crate::secret::SecretBytes;
 
@@ -27,7 +26,7 @@ pub struct GenerateDataKeyPair {
 /// Answer of `GenerateDataKeyPair` and `GenerateDataKeyPairWithoutPlaintext`.
 #[derive(Debug)]
 pub struct GeneratedDataKeyPair {
-    /// PKCS#8 in DER; `None` from `GenerateDataKeyPairWithoutPlaintext`.
+    /// PKCS#8 in DER, of ML-KEM its seed (RFC 9935); `None` from `GenerateDataKeyPairWithoutPlaintext`.
     pub private_key: Option<SecretBytes>,
     /// The same, sealed.
     pub sealed: CiphertextBlob,
@@ -39,8 +38,7 @@ pub struct GeneratedDataKeyPair {
     pub material: MaterialId,
 }
 
-/// The specs of a data key pair, in the order of AWS' model. Those of SM2 and ML-KEM are refused by
-/// name.
+/// The specs of a data key pair, in the order of AWS' model. SM2 is refused by name.
 pub const DATA_KEY_PAIR_SPECS: &[KeySpec] = &[
     KeySpec::Rsa2048,
     KeySpec::Rsa3072,
@@ -97,14 +95,14 @@ impl Kms {
                 .context(&request.context)
                 .finish()?;
             let key = admit_symmetric(view, &request.key, &request.context, None)?;
-            if matches!(request.spec.family(), Family::Sm2 | Family::MlKem) {
+            if request.spec == KeySpec::Sm2 {
                 return Err(KmsError::UnsupportedOperation {
-                    message: format!("KeyPairSpec {} is not offered yet.", request.spec.as_str()),
+                    message: format!("KeyPairSpec {} is not offered.", request.spec.as_str()),
                 });
             }
             dry(request.dry_run)?;
-            let pair = generate_pair(request.spec)?;
             let random = &*view.kms.options.random;
+            let pair = generate_data_pair(request.spec, random)?;
             let (sealed, material) = seal(key, &request.context, pair.private.expose(), random)?;
             Ok(GeneratedDataKeyPair {
                 private_key: Some(pair.private),

@@ -7,8 +7,8 @@ use crate::kms::sides::{admit_blob, admit_symmetric, open, seal_fresh};
 use crate::kms::spec::DataKeySpec;
 use crate::kms::state::Op;
 use crate::kms::{
-    CiphertextBlob, DataKey, EncryptionContext, GeneratedKey, KeyDescription, KeyRef, KeyService,
-    Kms, KmsError, ReEncrypt, Wrapped,
+    CiphertextBlob, DataKey, DryRun, EncryptionContext, GeneratedKey, KeyDescription, KeyRef,
+    KeyService, Kms, KmsError, ReEncrypt, Wrapped,
 };
 use crate::secret::{Secret, SecretBytes};
 
@@ -72,7 +72,7 @@ impl KeyService for Kms {
                 destination_key: key.clone(),
                 destination_context: context.clone(),
                 destination_algorithm: None,
-                dry_run: false,
+                dry_run: DryRun::Off,
             },
         )?;
         Ok(Wrapped { blob: answer.blob, key_arn: answer.key, material: answer.material })

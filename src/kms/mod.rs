@@ -70,7 +70,7 @@ pub use alias::{AliasEntry, ListAliases};
 pub use blob::BlobHead;
 pub use context::{ContextError, EncryptionContext};
 pub use crypto_ops::{
-    DataKeyLen, Decrypt, Decrypted, Encrypt, Encrypted, GenerateDataKey, GeneratedDataKey,
+    DataKeyLen, Decrypt, Decrypted, DryRun, Encrypt, Encrypted, GenerateDataKey, GeneratedDataKey,
     ReEncrypt, ReEncrypted, answer_to_base64,
 };
 pub use data_key_pair::{DATA_KEY_PAIR_SPECS, GenerateDataKeyPair, GeneratedDataKeyPair};

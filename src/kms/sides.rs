@@ -83,6 +83,20 @@ pub(crate) fn admit_source<'a, 'b>(
     admit_blob(view, blob, named, context, algorithm).map(Opening::Blob)
 }
 
+/// Checks the key that would open a ciphertext, without one.
+pub(crate) fn admit_opener(
+    view: &mut View<'_>,
+    name: &KeyRef,
+    context: &EncryptionContext,
+    algorithm: Option<EncryptionAlgorithm>,
+) -> Result<(), KmsError> {
+    let key = view.ring.resolve(name.as_str(), NamedBy::Anything)?;
+    let action = source_action(view.op());
+    let key = view.admit_key_as(key, Some(name.as_str()), context, action)?;
+    let algorithm = algorithm.unwrap_or(EncryptionAlgorithm::SymmetricDefault);
+    check_kind(key, context, algorithm, view.op())
+}
+
 /// What policies call the opening side of an operation.
 fn source_action(op: Op) -> Action {
     if op == Op::ReEncrypt { Action::ReEncryptFrom } else { Action::Op(op) }
@@ -162,11 +176,21 @@ pub(crate) fn admit_target<'a>(
     let action = if op == Op::ReEncrypt { Action::ReEncryptTo } else { Action::Op(op) };
     let key = view.admit_key_as(key, Some(name), context, action)?;
     let algorithm = algorithm.unwrap_or(EncryptionAlgorithm::SymmetricDefault);
-    match key.spec.family() {
-        Family::Symmetric => check_symmetric(key, Some(algorithm), view.op())?,
-        _ => check_rsa(key, context, algorithm, view.op())?,
-    }
+    check_kind(key, context, algorithm, view.op())?;
     Ok(Target { key, algorithm })
+}
+
+/// Whether a key encrypts and decrypts so.
+fn check_kind(
+    key: &KmsKey,
+    context: &EncryptionContext,
+    algorithm: EncryptionAlgorithm,
+    op: Op,
+) -> Result<(), KmsError> {
+    match key.spec.family() {
+        Family::Symmetric => check_symmetric(key, Some(algorithm), op),
+        _ => check_rsa(key, context, algorithm, op),
+    }
 }
 
 /// Usage, algorithm, and that no context is given, which nothing would bind.

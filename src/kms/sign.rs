@@ -14,6 +14,8 @@ use crate::kms::{EncryptionContext, KeyArn, KeyRef, Kms, KmsError};
 
 /// Bytes of a message that `Sign` takes from 1.
 const MESSAGE_LEN_MAX: usize = 4096;
+/// Bytes of the representative of a message that ML-DSA signs (FIPS 204, algorithm 7).
+const MU_LEN: usize = 64;
 /// Bytes of a signature that a caller may send.
 const SIGNATURE_LEN_MAX: usize = 6144;
 
@@ -22,7 +24,7 @@ const SIGNATURE_LEN_MAX: usize = 6144;
 pub struct Sign {
     /// The key, by any of its names.
     pub key: KeyRef,
-    /// 1 to 4096 bytes, or a digest.
+    /// 1 to 4096 bytes, a digest, or mu.
     pub message: Vec<u8>,
     /// What the message is.
     pub kind: MessageType,
@@ -121,9 +123,10 @@ fn check_message(key: &KmsKey, request: &Sign) -> Result<(), KmsError> {
         }
         (MessageType::Raw, _) if !prehashed => Ok(()),
         (MessageType::ExternalMu, _) if key.spec.family() == Family::MlDsa => {
-            Err(KmsError::UnsupportedOperation {
-                message: "MessageType EXTERNAL_MU is not offered yet.".to_owned(),
-            })
+            match request.message.len() {
+                MU_LEN => Ok(()),
+                len => refuse(format!("Message is of {len} bytes, and EXTERNAL_MU of {MU_LEN}.")),
+            }
         }
         (kind, _) => refuse(format!(
             "MessageType {} is not valid for algorithm {}.",

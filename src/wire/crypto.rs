@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::kms::{
-    CiphertextBlob, DataKeyLen, DataKeySpec, Decrypt, Encrypt, EncryptionAlgorithm,
+    CiphertextBlob, DataKeyLen, DataKeySpec, Decrypt, DryRun, Encrypt, EncryptionAlgorithm,
     GenerateDataKey, GeneratedDataKey, Kms, ReEncrypt,
 };
 use crate::secret::SecretBytes;
@@ -28,12 +28,13 @@ pub(super) fn encrypt(kms: &Kms, input: &Input<'_>) -> Answer {
 
 pub(super) fn decrypt(kms: &Kms, input: &Input<'_>) -> Answer {
     refuse_recipient(input)?;
+    let dry_run = dry_run(input)?;
     let answer = kms.decrypt(&Decrypt {
-        blob: CiphertextBlob(input.required_blob("CiphertextBlob")?),
+        blob: ciphertext(input, dry_run)?,
         key: input.optional_key("KeyId")?,
         context: input.context("EncryptionContext")?,
         algorithm: algorithm(input, "EncryptionAlgorithm")?,
-        dry_run: input.flag("DryRun")?,
+        dry_run,
     })?;
     Ok(output(json!({
         "KeyId": answer.key.as_str(),
@@ -44,15 +45,16 @@ pub(super) fn decrypt(kms: &Kms, input: &Input<'_>) -> Answer {
 }
 
 pub(super) fn re_encrypt(kms: &Kms, input: &Input<'_>) -> Answer {
+    let dry_run = dry_run(input)?;
     let answer = kms.re_encrypt(&ReEncrypt {
-        blob: CiphertextBlob(input.required_blob("CiphertextBlob")?),
+        blob: ciphertext(input, dry_run)?,
         source_key: input.optional_key("SourceKeyId")?,
         source_context: input.context("SourceEncryptionContext")?,
         source_algorithm: algorithm(input, "SourceEncryptionAlgorithm")?,
         destination_key: input.key("DestinationKeyId")?,
         destination_context: input.context("DestinationEncryptionContext")?,
         destination_algorithm: algorithm(input, "DestinationEncryptionAlgorithm")?,
-        dry_run: input.flag("DryRun")?,
+        dry_run,
     })?;
     Ok(output(json!({
         "CiphertextBlob": blob(&answer.blob.0),
@@ -63,6 +65,27 @@ pub(super) fn re_encrypt(kms: &Kms, input: &Input<'_>) -> Answer {
         "SourceKeyMaterialId": answer.source_material.map(|material| material.to_string()),
         "DestinationKeyMaterialId": answer.material.map(|material| material.to_string()),
     })))
+}
+
+/// `DryRun`, and `DryRunModifiers`, which count only with it.
+fn dry_run(input: &Input<'_>) -> Result<DryRun, InputError> {
+    const IGNORE_CIPHERTEXT: &str = "IGNORE_CIPHERTEXT";
+    let modifiers = input.texts("DryRunModifiers")?.unwrap_or_default();
+    if let Some(other) = modifiers.iter().find(|modifier| *modifier != IGNORE_CIPHERTEXT) {
+        return Err(InputError::not_among("DryRunModifiers", other, &[IGNORE_CIPHERTEXT]));
+    }
+    Ok(match (input.flag("DryRun")?, modifiers.is_empty()) {
+        (false, _) => DryRun::Off,
+        (true, true) => DryRun::On,
+        (true, false) => DryRun::IgnoreCiphertext,
+    })
+}
+
+fn ciphertext(input: &Input<'_>, dry_run: DryRun) -> Result<CiphertextBlob, InputError> {
+    match dry_run {
+        DryRun::IgnoreCiphertext => Ok(CiphertextBlob(Vec::new())),
+        DryRun::Off | DryRun::On => input.required_blob("CiphertextBlob").map(CiphertextBlob),
+    }
 }
 
 pub(super) fn generate_data_key(kms: &Kms, input: &Input<'_>) -> Answer {

@@ -60,11 +60,7 @@ fn either(input: &Input<'_>, name: &str, other: &str) -> Result<Option<String>, 
 fn operation(name: &str) -> Result<GrantOperation, InputError> {
     GrantOperation::parse(name).ok_or_else(|| {
         let all: Vec<&str> = GrantOperation::ALL.iter().map(|o| o.as_str()).collect();
-        InputError::validation(format!(
-            "1 validation error detected: Value '[{name}]' at 'operations' failed to satisfy \
-             constraint: Member must satisfy constraint: [Member must satisfy enum value set: [{}]]",
-            all.join(", ")
-        ))
+        InputError::not_among("Operations", name, &all)
     })
 }
 

@@ -21,6 +21,16 @@ impl InputError {
         Self(KmsError::Validation { message })
     }
 
+    /// An entry of a list that is none of those that there are.
+    pub(super) fn not_among(name: &str, entry: &str, all: &[&str]) -> Self {
+        Self::validation(format!(
+            "1 validation error detected: Value '[{entry}]' at '{}' failed to satisfy constraint: \
+             Member must satisfy constraint: [Member must satisfy enum value set: [{}]]",
+            lower_camel(name),
+            all.join(", ")
+        ))
+    }
+
     /// A member of another type than the operation has.
     fn serialization(message: String) -> Self {
         Self(KmsError::Serialization { message })
@@ -227,7 +237,7 @@ fn wrong_type(value: &Value, wanted: &str) -> InputError {
 }
 
 /// A member's name as AWS' messages spell it.
-fn lower_camel(name: &str) -> String {
+pub(super) fn lower_camel(name: &str) -> String {
     let mut letters = name.chars();
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kmsfs::clock::ManualClock;
 use kmsfs::codec::hex;
 use kmsfs::kms::{
-    CiphertextBlob, Decrypt, Encrypt, EncryptionContext, KeyRef, Kms, KmsError, KmsOptions,
+    CiphertextBlob, Decrypt, DryRun, Encrypt, EncryptionContext, KeyRef, Kms, KmsError, KmsOptions,
     ListAliases, OpenError, PageRequest, Unlock, audit,
 };
 use kmsfs::random::{OsRandom, Random};
@@ -175,7 +175,7 @@ fn blobs_open_and_are_made_like_this() {
             key: Some(key.clone()),
             context: context.clone(),
             algorithm: None,
-            dry_run: false,
+            dry_run: DryRun::Off,
         };
         let opened = kms.decrypt(&request).unwrap();
         assert_eq!(opened.plaintext.expose(), case.bytes("plain"), "{}", case.name());
@@ -198,7 +198,7 @@ fn wrong_blobs_have_one_error() {
             key: None,
             context: context(&case.get("context")),
             algorithm: None,
-            dry_run: false,
+            dry_run: DryRun::Off,
         };
         let refused = kms.decrypt(&request);
         assert!(

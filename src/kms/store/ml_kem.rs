@@ -4,10 +4,13 @@ use aws_lc_rs::kem::{
     Algorithm, AlgorithmId, Ciphertext, DecapsulationKey, EncapsulationKey, ML_KEM_512, ML_KEM_768,
     ML_KEM_1024,
 };
+use ml_kem::{FromSeed as _, KeyExport as _, MlKem512, MlKem768, MlKem1024, Seed};
 
 use crate::kms::KmsError;
 use crate::kms::spec::KeySpec;
-use crate::secret::SecretBytes;
+use crate::kms::store::KeyPair;
+use crate::random::Random;
+use crate::secret::{Secret, SecretBytes};
 
 pub(super) struct MlKemKey {
     private: DecapsulationKey<AlgorithmId>,
@@ -49,12 +52,33 @@ impl Set {
 
     /// SubjectPublicKeyInfo of an encapsulation key.
     pub(super) fn spki(&self, public: &[u8]) -> Vec<u8> {
-        let algorithm =
-            [0x30, 0x0b, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x04, self.arc];
         let bits = [&[0][..], public].concat();
-        let body = [&algorithm[..], &der(0x03, &bits)].concat();
+        let body = [&self.identifier()[..], &der(0x03, &bits)].concat();
         der(0x30, &body)
     }
+
+    /// PKCS#8 of the key that a seed makes (RFC 9935, `seed`).
+    fn pkcs8(&self, seed: &Secret<64>) -> SecretBytes {
+        let head = [&[0x30, 0x54, 0x02, 0x01, 0x00][..], &self.identifier()].concat();
+        SecretBytes::new([&head[..], &[0x04, 0x42, 0x80, 0x40], seed.expose()].concat())
+    }
+
+    fn identifier(&self) -> [u8; 13] {
+        [0x30, 0x0b, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x04, self.arc]
+    }
+}
+
+/// A fresh pair whose private half is PKCS#8 of its seed; `None` if the spec is none of ML-KEM.
+pub(super) fn seeded_pair(spec: KeySpec, random: &dyn Random) -> Option<KeyPair> {
+    let set = set(spec)?;
+    let seed = Secret::<64>::random(random);
+    let bytes = Seed::from(*seed.expose());
+    let public = match spec {
+        KeySpec::MlKem512 => MlKem512::from_seed(&bytes).1.to_bytes().to_vec(),
+        KeySpec::MlKem768 => MlKem768::from_seed(&bytes).1.to_bytes().to_vec(),
+        _ => MlKem1024::from_seed(&bytes).1.to_bytes().to_vec(),
+    };
+    Some(KeyPair { private: set.pkcs8(&seed), public: set.spki(&public) })
 }
 
 /// A DER element; the contents here take at most 65535 bytes.
@@ -87,5 +111,42 @@ impl MlKemKey {
         let secret = self.private.decapsulate(Ciphertext::from(sealed));
         let secret = secret.map_err(|_| KmsError::InvalidCiphertext)?;
         Ok(SecretBytes::new(secret.as_ref().to_vec()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ml_kem::Decapsulate;
+
+    use super::*;
+    use crate::random::SeededRandom;
+
+    fn secret_of<P: ml_kem::Kem + ml_kem::FromSeed>(seed: &[u8], sealed: &[u8]) -> Vec<u8>
+    where
+        P::DecapsulationKey: Decapsulate,
+    {
+        P::from_seed(&seed.try_into().unwrap())
+            .0
+            .decapsulate_slice(sealed)
+            .unwrap()
+            .as_slice()
+            .to_vec()
+    }
+
+    /// Law: what one library encapsulates to the public half, another decapsulates by the seed.
+    #[test]
+    fn halves_of_a_seeded_pair_belong_together() {
+        for spec in [KeySpec::MlKem512, KeySpec::MlKem768, KeySpec::MlKem1024] {
+            let pair = seeded_pair(spec, &SeededRandom::new(1)).unwrap();
+            let public = EncapsulationKey::new(set(spec).unwrap().algorithm, &pair.public[22..]);
+            let (sealed, secret) = public.unwrap().encapsulate().unwrap();
+            let (sealed, seed) = (sealed.as_ref(), &pair.private.expose()[22..]);
+            let opened = match spec {
+                KeySpec::MlKem512 => secret_of::<MlKem512>(seed, sealed),
+                KeySpec::MlKem768 => secret_of::<MlKem768>(seed, sealed),
+                _ => secret_of::<MlKem1024>(seed, sealed),
+            };
+            assert_eq!(opened, secret.as_ref(), "{spec:?}");
+        }
     }
 }

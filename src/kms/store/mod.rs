@@ -14,5 +14,5 @@ mod symmetric;
 
 pub use held::{HeldMaterial, RowKey};
 pub(crate) use import::unwrap_material;
-pub(crate) use pair::generate_pair;
+pub(crate) use pair::{KeyPair, generate_data_pair, generate_pair};
 pub(crate) use soft::{SoftMaterial, generate};

@@ -8,6 +8,7 @@ use aws_lc_rs::signature::{EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, PqdsaKeyP
 use crate::kms::KmsError;
 use crate::kms::spec::KeySpec;
 use crate::kms::store::{ecc, ml_dsa, ml_kem};
+use crate::random::Random;
 use crate::secret::SecretBytes;
 
 /// Both halves of a fresh pair.
@@ -23,6 +24,11 @@ pub(crate) fn generate_pair(spec: KeySpec) -> Result<KeyPair, KmsError> {
     try_generate(spec).ok_or_else(|| KmsError::Internal {
         message: format!("no key pair of spec {} could be made", spec.as_str()),
     })
+}
+
+/// The same for who takes it away: the private half is PKCS#8 in DER, whatever the spec.
+pub(crate) fn generate_data_pair(spec: KeySpec, random: &dyn Random) -> Result<KeyPair, KmsError> {
+    ml_kem::seeded_pair(spec, random).map_or_else(|| generate_pair(spec), Ok)
 }
 
 fn try_generate(spec: KeySpec) -> Option<KeyPair> {

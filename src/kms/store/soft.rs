@@ -196,7 +196,7 @@ impl HeldMaterial for SoftMaterial {
             Tool::RsaSigning(key) => key.sign(how, kind, message),
             Tool::Ecdsa(key) => key.sign(kind, message),
             Tool::Ed25519(key) => key.sign(how, message),
-            Tool::MlDsa(key) => key.sign(message),
+            Tool::MlDsa(key) => key.sign(kind, message),
             _ => Err(mismatch()),
         }
     }
@@ -212,7 +212,7 @@ impl HeldMaterial for SoftMaterial {
             Tool::RsaSigning(key) => key.is_valid(how, kind, message, signature),
             Tool::Ecdsa(key) => key.is_valid(kind, message, signature),
             Tool::Ed25519(key) => key.is_valid(how, message, signature),
-            Tool::MlDsa(key) => key.is_valid(message, signature),
+            Tool::MlDsa(key) => key.is_valid(kind, message, signature),
             _ => return Err(mismatch()),
         };
         if is_valid { Ok(()) } else { Err(KmsError::InvalidSignature) }
