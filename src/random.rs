@@ -47,7 +47,11 @@ impl Random for SeededRandom {
 
 /// A version 4 UUID (RFC 9562).
 pub fn uuid(random: &dyn Random) -> String {
-    let mut bytes = random_array::<16>(random);
+    uuid_of(random_array(random))
+}
+
+/// The version 4 UUID that random bytes make.
+pub fn uuid_of(mut bytes: [u8; 16]) -> String {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let digits = hex(&bytes);

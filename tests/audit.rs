@@ -51,6 +51,65 @@ fn check(bench: &Bench, text: &[u8]) -> [Result<VerifyReport, VerifyError>; 2] {
     [verify(&path, None), verify(&path, Some(&bench.kms.audit_key()))]
 }
 
+/// Law: a call on the wire is on record under the id that its client was told.
+#[test]
+fn a_record_bears_the_id_of_its_request() {
+    let bench = Bench::new();
+    let client = Client { request_id: [0xcd; 16], ..Client::default() };
+    let asked = bench.kms.from_client(client);
+    asked.create_key(CreateKey::default()).unwrap();
+    bench.new_key();
+    bench.kms.flush_audit().unwrap();
+    let ids: Vec<Value> =
+        records(&bench).iter().map(|record| record["requestID"].clone()).collect();
+    assert_eq!(ids[0], "cdcdcdcd-cdcd-4dcd-8dcd-cdcdcdcdcdcd");
+    assert_ne!(ids[0], ids[1]);
+}
+
+/// Law: who looks into the log is in it, afterwards, refused or not.
+#[test]
+fn lookups_are_recorded() {
+    let bench = Bench::new();
+    bench.new_key();
+    let (kms, root) = (&bench.kms, bench.kms.owner());
+    let look = |who: &Principal, input: &Value| kmsfs::wire::lookup_events(kms, who, input);
+    let names = |found: &Value| -> Vec<String> {
+        let events = found["Events"].as_array().unwrap().iter();
+        events.map(|event| event["EventName"].as_str().unwrap().to_owned()).collect()
+    };
+    let attribute = json!({"AttributeKey": "EventName", "AttributeValue": "CreateKey"});
+    let by_name = json!({"LookupAttributes": [attribute], "MaxResults": 5});
+    assert_eq!(names(&look(&root, &by_name).unwrap()), ["CreateKey"]);
+    assert_eq!(names(&look(&root, &json!({})).unwrap()), ["LookupEvents", "CreateKey"]);
+    let refused = look(&root, &json!({"MaxResults": 51})).unwrap_err();
+    assert_eq!(refused.exception(), "InvalidMaxResultsException");
+    let policy = r#"{"Statement":{"Effect":"Allow","Action":"kms:*","Resource":"*"}}"#;
+    let ann = Principal::from_arn("arn:aws:iam::000000000000:user/ann").unwrap();
+    let ann = ann.with_policy(IdentityPolicy::parse(policy).unwrap());
+    let refused = look(&ann, &json!({})).unwrap_err();
+    assert_eq!(refused.exception(), "AccessDeniedException");
+    assert!(refused.to_string().contains("cloudtrail:LookupEvents"), "{refused}");
+    // It is no operation of the key service.
+    let unknown = bench.call("LookupEvents", json!({})).unwrap_err();
+    assert_eq!(unknown.exception(), "UnknownOperationException");
+    bench.kms.flush_audit().unwrap();
+    let records = records(&bench);
+    let looks: Vec<&Value> = records.iter().filter(|r| r["eventName"] == "LookupEvents").collect();
+    let errors: Vec<&Value> = looks.iter().map(|record| &record["errorCode"]).collect();
+    let expected = [
+        json!(null),
+        json!(null),
+        json!("InvalidMaxResultsException"),
+        json!("AccessDeniedException"),
+    ];
+    assert_eq!(errors, expected.iter().collect::<Vec<_>>());
+    assert_eq!(looks[0]["eventSource"], "cloudtrail.amazonaws.com");
+    assert_eq!(looks[0]["readOnly"], true);
+    assert_eq!(looks[3]["userIdentity"]["userName"], "ann");
+    let attribute = json!([{"attributeKey": "EventName", "attributeValue": "CreateKey"}]);
+    assert_eq!(looks[0]["requestParameters"]["lookupAttributes"], attribute);
+}
+
 #[test]
 fn every_call_leaves_a_record_with_who_what_and_how_it_ended() {
     let bench = used();

@@ -415,3 +415,38 @@ fn a_revocation_reaches_every_region() {
     world.kms(HOME).restore_material(&name, &first).unwrap();
     assert!(world.opens(EU, &blob) && world.opens(HOME, &blob));
 }
+
+/// Law: a rotation that another Region keeps from being made changes nothing, and is on record.
+#[test]
+fn a_rotation_that_another_region_prevents_is_recorded() {
+    let World { bench, regions } = World::new();
+    let created = bench.call("CreateKey", json!({"MultiRegion": true})).unwrap();
+    let key = created["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
+    bench.call("ReplicateKey", json!({"KeyId": key, "ReplicaRegion": EU})).unwrap();
+    bench.call("EnableKeyRotation", json!({"KeyId": key, "RotationPeriodInDays": 90})).unwrap();
+    let materials = || {
+        let all = json!({"KeyId": key, "IncludeKeyMaterial": "ALL_KEY_MATERIAL"});
+        bench.call("ListKeyRotations", all).unwrap()["Rotations"].as_array().unwrap().len()
+    };
+    assert_eq!(materials(), 1);
+    // No other Region is in reach from here on.
+    drop(regions);
+    let refused = bench.call("RotateKeyOnDemand", json!({"KeyId": key}));
+    assert_eq!(refusal(refused), "KMSInternalException");
+    bench.days(91);
+    // The first look does not believe the time yet.
+    bench.kms.tick().unwrap();
+    bench.clock.advance(std::time::Duration::from_secs(60));
+    bench.kms.tick().unwrap_err();
+    assert_eq!(materials(), 1);
+    bench.kms.flush_audit().unwrap();
+    let log = std::fs::read_to_string(bench.log()).unwrap();
+    let records = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let failed: Vec<Value> =
+        records.filter(|record| record["errorCode"] == "KMSInternalException").collect();
+    for name in ["RotateKeyOnDemand", "RotateKey"] {
+        let record = failed.iter().find(|record| record["eventName"] == name);
+        let record = record.unwrap_or_else(|| panic!("no record of {name}"));
+        assert!(record["resources"][0]["ARN"].as_str().unwrap().ends_with(&key));
+    }
+}

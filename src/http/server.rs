@@ -25,7 +25,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::http::service::{Answer, Service};
 use crate::http::sigv4::SignedRequest;
 use crate::kms::Via;
-use crate::random::{OsRandom, uuid};
+use crate::random::{OsRandom, random_array, uuid_of};
 
 /// Longest body, in bytes. The longest of AWS' fields is a policy of 128 KiB.
 const BODY_LEN_MAX: usize = 1 << 20;
@@ -169,12 +169,13 @@ async fn answer(
     via: Via,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
+    let id = random_array(&OsRandom);
     let (head, body) = request.into_parts();
     let body = tokio::time::timeout(READ_TIME, Limited::new(body, BODY_LEN_MAX).collect()).await;
     let body = match body {
         Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(_)) => return Ok(response(&too_long())),
-        Err(_) => return Ok(response(&Answer { status: 408, body: serde_json::Value::Null })),
+        Ok(Err(_)) => return Ok(response(&too_long(), id)),
+        Err(_) => return Ok(response(&Answer { status: 408, body: serde_json::Value::Null }, id)),
     };
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers: Vec<(String, String)> =
@@ -189,7 +190,7 @@ async fn answer(
             headers: &headers,
             body: &body,
         };
-        service.answer(&request, via)
+        service.answer(&request, via, id)
     };
     // Most operations wait for the disk or for RSA: never on a thread that serves connections. The
     // few that do not are done before another thread could be woken.
@@ -197,7 +198,7 @@ async fn answer(
         true => catch_unwind(AssertUnwindSafe(work)).ok(),
         false => tokio::task::spawn_blocking(work).await.ok(),
     };
-    Ok(response(&answered.unwrap_or_else(broken)))
+    Ok(response(&answered.unwrap_or_else(broken), id))
 }
 
 /// Operations that take microseconds and wait for nothing, as long as they succeed: the uses of
@@ -226,7 +227,7 @@ fn broken() -> Answer {
     Answer { status: 500, body }
 }
 
-fn response(answer: &Answer) -> Response<Full<Bytes>> {
+fn response(answer: &Answer, id: [u8; 16]) -> Response<Full<Bytes>> {
     let body = match &answer.body {
         serde_json::Value::Null => String::new(),
         body => body.to_string(),
@@ -236,7 +237,7 @@ fn response(answer: &Answer) -> Response<Full<Bytes>> {
         StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let json = HeaderValue::from_static("application/x-amz-json-1.1");
     response.headers_mut().insert(CONTENT_TYPE, json);
-    if let Ok(id) = HeaderValue::from_str(&uuid(&OsRandom)) {
+    if let Ok(id) = HeaderValue::from_str(&uuid_of(id)) {
         response.headers_mut().insert(HeaderName::from_static("x-amzn-requestid"), id);
     }
     response

@@ -61,8 +61,8 @@ impl Service {
         &self.regions
     }
 
-    /// Answers a request. Blocks for as long as the operation takes.
-    pub fn answer(&self, request: &SignedRequest<'_>, via: Via) -> Answer {
+    /// Answers a request, which the caller gives an id. Blocks for as long as the operation takes.
+    pub fn answer(&self, request: &SignedRequest<'_>, via: Via, id: [u8; 16]) -> Answer {
         let clock = self.test_clock.as_ref();
         let now = clock.map_or_else(|| self.regions.home().time(), TestClock::outside);
         if request.path != "/" || request.method != "POST" || !request.query.is_empty() {
@@ -98,16 +98,14 @@ impl Service {
             None => self.regions.kms(principal.account(), &caller.region),
         };
         let kms = match kms {
-            Ok(kms) => kms.from_client(client(&caller, request, via)).reached(via),
+            Ok(kms) => kms.from_client(client(&caller, request, via, id)).reached(via),
             Err(error) => return failed(&error),
         };
         match (operation, trail) {
             (Some(operation), _) => wire::call(&kms, principal, operation, &input)
                 .map_or_else(|error| failed(&error), |body| Answer { status: 200, body }),
-            (None, Some("LookupEvents")) => match wire::lookup_events(&kms, &input) {
-                Ok(body) => Answer { status: 200, body },
-                Err(error) => refused(400, error.exception, &error.message),
-            },
+            (None, Some("LookupEvents")) => wire::lookup_events(&kms, principal, &input)
+                .map_or_else(|error| failed(&error), |body| Answer { status: 200, body }),
             (None, _) => refused(400, "UnknownOperationException", ""),
         }
     }
@@ -132,7 +130,7 @@ impl Service {
 }
 
 /// What audit records tell of a client.
-fn client(caller: &Caller<'_>, request: &SignedRequest<'_>, via: Via) -> Client {
+fn client(caller: &Caller<'_>, request: &SignedRequest<'_>, via: Via, id: [u8; 16]) -> Client {
     Client {
         access_key_id: caller.credential.access_key_id.clone(),
         source: match via {
@@ -140,6 +138,7 @@ fn client(caller: &Caller<'_>, request: &SignedRequest<'_>, via: Via) -> Client 
             Via::Process | Via::Socket => "localhost".to_owned(),
         },
         user_agent: header(request, "user-agent").chars().take(USER_AGENT_LEN_MAX).collect(),
+        request_id: id,
     }
 }
 

@@ -72,6 +72,8 @@ pub enum KmsError {
     StillNeeded { key: String, need: Need },
     /// Not tags that may be set.
     Tag { message: String },
+    /// An exception of CloudTrail, by its name: of LookupEvents alone.
+    Trail { exception: &'static str, message: String },
     /// No such operation.
     UnknownOperation { name: String },
     /// This key cannot do that.
@@ -140,6 +142,7 @@ impl KmsError {
             | Self::Serialization { .. }
             | Self::StillNeeded { .. }
             | Self::Tag { .. }
+            | Self::Trail { .. }
             | Self::UnknownOperation { .. }
             | Self::UnsupportedOperation { .. }
             | Self::Validation { .. } => KeyTrouble::Internal,
@@ -180,6 +183,7 @@ impl KmsError {
             Self::NotFound { .. } => "NotFoundException",
             Self::Serialization { .. } => "SerializationException",
             Self::Tag { .. } => "TagException",
+            Self::Trail { exception, .. } => exception,
             Self::UnknownOperation { .. } => "UnknownOperationException",
             Self::UnsupportedOperation { .. } => "UnsupportedOperationException",
             Self::Validation { .. } => "ValidationException",
@@ -212,6 +216,7 @@ impl fmt::Display for KmsError {
             | Self::NotFound { message }
             | Self::Serialization { message }
             | Self::Tag { message }
+            | Self::Trail { message, .. }
             | Self::UnsupportedOperation { message }
             | Self::Validation { message } => f.write_str(message),
             Self::Disabled { key } => write!(f, "{key} is disabled."),

@@ -1,11 +1,11 @@
-//! GetKeyLastUsage: read from the audit log, which has every use already.
+//! What is answered from the audit log: GetKeyLastUsage, for it has every use already, and LookupEvents.
 
 use std::io;
 use std::ops::ControlFlow;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::kms::audit::{LogFiles, LogPlace, UseParams, keys, record_time, text};
+use crate::kms::audit::{LogFiles, LogPlace, Params, UseParams, keys, record_time, text};
 use crate::kms::check::Check;
 use crate::kms::ring::NamedBy;
 use crate::kms::service::internal;
@@ -60,6 +60,22 @@ impl Kms {
         })?;
         self.flush_audit()?;
         self.find_last_use(key, created).map_err(internal)
+    }
+
+    /// CloudTrail's LookupEvents: `work` looks into the audit log, which gets a record of that
+    /// afterwards. It is about no single key.
+    ///
+    /// # Errors
+    /// [`KmsError::AccessDenied`], and those of `work`.
+    pub fn look_up_events<T>(
+        &self,
+        params: &Map<String, Value>,
+        work: impl Fn() -> Result<T, KmsError>,
+    ) -> Result<T, KmsError> {
+        self.using(Op::LookupEvents, Params::Json(params), |view| {
+            view.allow_everywhere()?;
+            work()
+        })
     }
 
     fn find_last_use(&self, key: KeyArn, created: Timestamp) -> io::Result<KeyLastUsage> {

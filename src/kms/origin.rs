@@ -56,6 +56,8 @@ pub struct Client {
     pub source: String,
     /// What it calls itself.
     pub user_agent: String,
+    /// Its request: the random bytes of the UUID that the answer bears.
+    pub request_id: [u8; 16],
 }
 
 #[cfg(test)]

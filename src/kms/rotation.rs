@@ -168,7 +168,8 @@ impl Kms {
     /// imported for it, and [`KmsError`] by key and state.
     pub fn rotate_key_on_demand(&self, key: &KeyRef) -> Result<KeyArn, KmsError> {
         let params = as_map(json!({"keyId": key.as_str()}));
-        let staged = self.stage_rotation(Op::RotateKeyOnDemand, key, RotationType::OnDemand)?;
+        // What goes wrong there is told, and recorded, where nothing else is wrong.
+        let staged = self.stage_rotation(Op::RotateKeyOnDemand, key, RotationType::OnDemand);
         let (id, arn) = self.change(Op::RotateKeyOnDemand, params, |draft| {
             Check::default().key("keyId", key.as_str()).finish()?;
             let key = draft.admit(key)?;
@@ -186,7 +187,8 @@ impl Kms {
                     ),
                 });
             }
-            match key.origin {
+            let (origin, staged) = (key.origin, staged?);
+            match origin {
                 Origin::External => draft.rotate_to_pending(&id, &staged)?,
                 _ => draft.rotate_to_fresh(&id, &staged, RotationType::OnDemand)?,
             }
@@ -299,7 +301,7 @@ impl Kms {
         let params = as_map(json!({"keyId": id.as_str()}));
         let itself = self.as_itself();
         let staged =
-            itself.stage_rotation(Op::RotateKey, &KeyRef::from(id), RotationType::Automatic)?;
+            itself.stage_rotation(Op::RotateKey, &KeyRef::from(id), RotationType::Automatic);
         itself.change(Op::RotateKey, params, |draft| {
             let now = draft.now;
             let key = draft.admit_id(id)?;
@@ -312,7 +314,7 @@ impl Kms {
                 true => on_time,
                 false => now.plus_days(rotation.period_days),
             };
-            draft.rotate_to_fresh(id, &staged, RotationType::Automatic)
+            draft.rotate_to_fresh(id, &staged?, RotationType::Automatic)
         })?;
         self.share(id)
     }

@@ -180,6 +180,8 @@ operations! {
     ListResourceTags Read [ok ok ok ok ok ok ok ok],
     /// Lists grants that the caller may give up.
     ListRetirableGrants Read [ok ok ok ok ok ok ok ok],
+    /// Looks into the audit log: an operation of CloudTrail.
+    LookupEvents Read [ok ok ok ok ok ok ok ok],
     /// Notes how late it is: the service's own act.
     NoteTime Change [ok ok ok ok ok ok ok ok],
     /// Replaces a key policy.
@@ -248,6 +250,11 @@ impl Op {
     /// Whether AWS does not know it: for the owner of the key database, and no operation of the API.
     pub fn is_of_owner(self) -> bool {
         self.is_of_materials() || matches!(self, Self::ChangeSlots | Self::ForgetVolume)
+    }
+
+    /// Whether it is one of CloudTrail.
+    pub fn is_of_trail(self) -> bool {
+        self == Self::LookupEvents
     }
 
     /// Whether it is about one material of a key.

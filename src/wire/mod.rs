@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::kms::{Kms, KmsError, Op, OpKind, Principal};
 pub use crate::wire::exception::{error_body, error_of, read_error_body};
 use crate::wire::input::{Input, InputError};
-pub use crate::wire::trail::{TrailError, lookup_events};
+pub use crate::wire::trail::lookup_events;
 
 /// Carries out an operation for a principal.
 ///
@@ -30,8 +30,9 @@ pub fn call(
     operation: &str,
     input: &Value,
 ) -> Result<Value, KmsError> {
-    // The service's own acts are no operations of the API.
-    let Some(op) = Op::parse(operation).filter(|op| !op.is_own_act() && !op.is_of_owner()) else {
+    // Neither the service's own acts nor those of others are operations of the API.
+    let is_ours = |op: &Op| !op.is_own_act() && !op.is_of_owner() && !op.is_of_trail();
+    let Some(op) = Op::parse(operation).filter(is_ours) else {
         return Err(KmsError::UnknownOperation { name: operation.to_owned() });
     };
     let kms = kms.caller(principal.clone());
@@ -137,6 +138,7 @@ fn dispatch(kms: &Kms, op: Op, input: &Value) -> Answer {
         | Op::DestroyMaterial
         | Op::DisconnectCustomKeyStore
         | Op::ForgetVolume
+        | Op::LookupEvents
         | Op::NoteTime
         | Op::ReportUsage
         | Op::RestoreMaterial

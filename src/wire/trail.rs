@@ -7,7 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use crate::kms::audit::{LogFiles, LogPlace, record_time, text};
-use crate::kms::{Kms, Timestamp};
+use crate::kms::{Kms, KmsError, Principal, Timestamp};
+use crate::wire::input::lower_camel;
 use crate::wire::output::time;
 
 /// Events of a page, unless asked otherwise, and at most.
@@ -18,39 +19,61 @@ const LOOK_LEN_MAX: u64 = 32 << 20;
 /// Records stand in the order in which they were written, their times nearly so: how far behind
 /// `StartTime` the search goes on.
 const DISORDER_MILLIS: u64 = 3_600_000;
+/// Members of a request, and of a lookup attribute.
+const MEMBERS: [&str; 8] = [
+    "AttributeKey",
+    "AttributeValue",
+    "EndTime",
+    "EventCategory",
+    "LookupAttributes",
+    "MaxResults",
+    "NextToken",
+    "StartTime",
+];
 /// Members of a record that are ours, and not CloudTrail's.
 const OWN_MEMBERS: [&str; 3] = ["sequence", "chain", "seal"];
 
 /// An exception of CloudTrail.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrailError {
-    /// Its name.
-    pub exception: &'static str,
-    /// For the client.
-    pub message: String,
+fn refused<T>(exception: &'static str, message: impl Into<String>) -> Result<T, KmsError> {
+    Err(KmsError::Trail { exception, message: message.into() })
 }
 
-fn refused<T>(exception: &'static str, message: impl Into<String>) -> Result<T, TrailError> {
-    Err(TrailError { exception, message: message.into() })
-}
-
-impl From<io::Error> for TrailError {
-    fn from(error: io::Error) -> Self {
-        Self { exception: "InternalFailure", message: format!("audit log: {error}") }
-    }
-}
-
-/// `LookupEvents`: newest first.
+/// `LookupEvents` for a principal: newest first.
 ///
 /// # Errors
-/// [`TrailError`], for a request that is none.
-pub fn lookup_events(kms: &Kms, input: &Value) -> Result<Value, TrailError> {
-    let request = Request::parse(input)?;
-    if request.is_insight {
-        return Ok(json!({"Events": []}));
+/// [`KmsError::Trail`] for a request that is none, [`KmsError::AccessDenied`], and
+/// [`KmsError::Internal`] if the log cannot be read.
+pub fn lookup_events(kms: &Kms, principal: &Principal, input: &Value) -> Result<Value, KmsError> {
+    let kms = &kms.caller(principal.clone());
+    let request = Request::parse(input);
+    let params = match (&request, spelled(input)) {
+        (Ok(_), Value::Object(members)) => members,
+        _ => Map::new(),
+    };
+    kms.look_up_events(&params, || {
+        let request = request.as_ref().map_err(Clone::clone)?;
+        if request.is_insight {
+            return Ok(json!({"Events": []}));
+        }
+        kms.flush_audit()?;
+        find(kms, request)
+            .map_err(|error| KmsError::Internal { message: format!("audit log: {error}") })
+    })
+}
+
+/// A request as `requestParameters` spell it.
+fn spelled(value: &Value) -> Value {
+    match value {
+        Value::Array(list) => list.iter().map(spelled).collect(),
+        Value::Object(members) => {
+            let known = members.iter().filter(|(name, _)| MEMBERS.contains(&name.as_str()));
+            known.map(|(name, value)| (lower_camel(name), spelled(value))).collect()
+        }
+        other => other.clone(),
     }
-    kms.flush_audit()
-        .map_err(|error| TrailError { exception: "InternalFailure", message: error.to_string() })?;
+}
+
+fn find(kms: &Kms, request: &Request) -> io::Result<Value> {
     let files = LogFiles::find(kms.audit_log())?;
     let mut reader = files.backward(request.before);
     let mut events = Vec::new();
@@ -88,7 +111,7 @@ struct Request {
 }
 
 impl Request {
-    fn parse(input: &Value) -> Result<Self, TrailError> {
+    fn parse(input: &Value) -> Result<Self, KmsError> {
         let Some(input) = input.as_object() else {
             return refused("SerializationException", "start of structure or map expected");
         };
@@ -168,7 +191,7 @@ const ATTRIBUTES: [&str; 8] = [
 ];
 
 /// The one attribute that is looked up: AWS takes no more.
-fn attribute(list: &Value) -> Result<Option<(String, String)>, TrailError> {
+fn attribute(list: &Value) -> Result<Option<(String, String)>, KmsError> {
     let wrong = |what: &str| refused("InvalidLookupAttributesException", what);
     let found = match list.as_array().map(Vec::as_slice) {
         Some([]) => return Ok(None),
@@ -187,7 +210,7 @@ fn attribute(list: &Value) -> Result<Option<(String, String)>, TrailError> {
 }
 
 /// Seconds since 1970, a fraction allowed.
-fn moment(value: Option<&Value>) -> Result<Option<Timestamp>, TrailError> {
+fn moment(value: Option<&Value>) -> Result<Option<Timestamp>, KmsError> {
     let Some(value) = value else { return Ok(None) };
     let secs = value.as_f64().filter(|secs| (0.0..1e11).contains(secs));
     match secs.and_then(|secs| format!("{:.0}", secs * 1000.0).parse().ok()) {
@@ -201,7 +224,7 @@ fn token(place: LogPlace) -> String {
     URL_SAFE_NO_PAD.encode(format!("1 {} {}", place.segment, place.offset))
 }
 
-fn place(token: &Value) -> Result<LogPlace, TrailError> {
+fn place(token: &Value) -> Result<LogPlace, KmsError> {
     let parse = || {
         let bytes = URL_SAFE_NO_PAD.decode(token.as_str()?).ok()?;
         let text = String::from_utf8(bytes).ok()?;
@@ -273,7 +296,7 @@ mod tests {
         assert_eq!(place(&token(there).into()), Ok(there));
         for forged in ["", "x", "MSAx", "MiAxIDE"] {
             let refused = place(&forged.into()).unwrap_err();
-            assert_eq!(refused.exception, "InvalidNextTokenException", "{forged}");
+            assert_eq!(refused.exception(), "InvalidNextTokenException", "{forged}");
         }
     }
 }

@@ -207,7 +207,7 @@ def cloudtrail_tells_what_was_done():
     key = kms.create_key(Description="audited")["KeyMetadata"]
     for _ in range(3):
         kms.generate_data_key(KeyId=key["KeyId"], KeySpec="AES_256", EncryptionContext={"purpose": "audit"})
-    kms.disable_key(KeyId=key["KeyId"])
+    disabled = kms.disable_key(KeyId=key["KeyId"])["ResponseMetadata"]["RequestId"]
     refused("DisabledException", kms.encrypt, KeyId=key["KeyId"], Plaintext=b"not in the log")
 
     def find(name, value, **more):
@@ -225,6 +225,7 @@ def cloudtrail_tells_what_was_done():
     assert "Boto3" in record["userAgent"] and record["sourceIPAddress"] == "127.0.0.1"
     assert found[0]["Resources"] == [{"ResourceType": "AWS::KMS::Key", "ResourceName": key["Arn"]}]
     assert found[1]["ReadOnly"] == "false" and found[1]["Username"] == "root"
+    assert json.loads(found[1]["CloudTrailEvent"])["requestID"] == disabled
     now = datetime.datetime.now(datetime.timezone.utc)
     assert abs((found[0]["EventTime"] - now).total_seconds()) < 60
     assert find("EventId", found[2]["EventId"]) == [found[2]]
@@ -237,6 +238,10 @@ def cloudtrail_tells_what_was_done():
     refused("InvalidMaxResultsException", trail.lookup_events, MaxResults=50 + 1)
     refused("InvalidNextTokenException", trail.lookup_events, NextToken="x")
     refused("InvalidTimeRangeException", trail.lookup_events, StartTime=now, EndTime=now - hour)
+    looks = find("EventName", "LookupEvents")
+    assert {look["EventSource"] for look in looks} == {"cloudtrail.amazonaws.com"}, looks
+    errors = [json.loads(look["CloudTrailEvent"]).get("errorCode") for look in looks]
+    assert errors[0] == "InvalidTimeRangeException" and None in errors, errors
     here = boto3.client("cloudtrail", endpoint_url=ENDPOINT, region_name="eu-north-1")
     assert here.lookup_events()["Events"] == []
 

@@ -17,13 +17,22 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    /// Its name, without `kms:`.
+    /// Its name, without its service.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Op(op) => op.name(),
             Self::ReEncryptFrom => "ReEncryptFrom",
             Self::ReEncryptTo => "ReEncryptTo",
         }
+    }
+
+    /// Its name as policies spell it.
+    pub(crate) fn in_full(self) -> String {
+        let service = match self {
+            Self::Op(op) if op.is_of_trail() => "cloudtrail",
+            _ => "kms",
+        };
+        format!("{service}:{}", self.name())
     }
 
     fn all() -> impl Iterator<Item = Self> {
@@ -40,7 +49,7 @@ impl Actions {
     pub(super) fn of_patterns(patterns: &[String]) -> Self {
         let lower: Vec<String> = patterns.iter().map(|p| p.to_ascii_lowercase()).collect();
         let is_meant = |action: &Action| {
-            let name = format!("kms:{}", action.name().to_ascii_lowercase());
+            let name = action.in_full().to_ascii_lowercase();
             lower.iter().any(|pattern| is_like(pattern, &name))
         };
         let mut actions: Vec<Action> = Action::all().filter(is_meant).collect();
@@ -62,8 +71,9 @@ mod tests {
     fn patterns_take_in_actions_of_any_case() {
         let of = |pattern: &str| Actions::of_patterns(&[pattern.to_owned()]);
         let count = |pattern| Action::all().filter(|action| of(pattern).contains(*action)).count();
-        assert_eq!(count("kms:*"), Op::ALL.len() + 2);
-        assert_eq!(count("*"), count("kms:*"));
+        assert_eq!(count("*"), Op::ALL.len() + 2);
+        assert_eq!(count("kms:*") + count("cloudtrail:*"), count("*"));
+        assert_eq!(count("cloudtrail:Lookup*"), 1);
         assert_eq!(count("KMS:reencrypt*"), 3);
         assert_eq!(count("kms:GenerateDataKey"), 1);
         assert!(of("kms:generatedatakey*").contains(Action::Op(Op::GenerateDataKeyPair)));

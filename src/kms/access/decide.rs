@@ -82,18 +82,18 @@ pub(crate) fn keeps_control(asked: &Asked<'_>, key: &KmsKey, policy: &KeyPolicy)
 }
 
 fn denied(asked: &Asked<'_>, resource: &str, why: &str) -> KmsError {
-    let (who, action) = (asked.principal.name(), asked.action.name());
+    let (who, action) = (asked.principal.name(), asked.action.in_full());
     KmsError::AccessDenied {
         message: format!(
-            "User: {who} is not authorized to perform: kms:{action} on resource: {resource} {why}"
+            "User: {who} is not authorized to perform: {action} on resource: {resource} {why}"
         ),
     }
 }
 
 /// The error where no policy of a kind says anything.
 fn unsaid(asked: &Asked<'_>, resource: &str, kind: &str) -> KmsError {
-    let action = asked.action.name();
-    let why = format!("because no {kind}-based policy allows the kms:{action} action");
+    let action = asked.action.in_full();
+    let why = format!("because no {kind}-based policy allows the {action} action");
     denied(asked, resource, &why)
 }
 

@@ -14,6 +14,10 @@ use crate::kms::time::Timestamp;
 /// Key of the encryption context under which the filesystem names a file.
 const FILE_KEY: &str = "kmsfs:file";
 
+/// `eventSource`.
+const KMS_SOURCE: &str = "kms.amazonaws.com";
+const TRAIL_SOURCE: &str = "cloudtrail.amazonaws.com";
+
 /// What all records of a log have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
@@ -34,7 +38,9 @@ pub(crate) fn push_record(out: &mut Vec<u8>, record: &Record<'_>, place: &Place)
     push_identity(out, record);
     raw(out, ",\"eventTime\":");
     push_time(out, record.time);
-    raw(out, ",\"eventSource\":\"kms.amazonaws.com\",\"eventName\":");
+    raw(out, ",\"eventSource\":");
+    plain(out, if record.op.is_of_trail() { TRAIL_SOURCE } else { KMS_SOURCE });
+    raw(out, ",\"eventName\":");
     plain(out, event_name(record));
     raw(out, ",\"awsRegion\":");
     plain(out, &place.region);
@@ -325,6 +331,7 @@ mod tests {
             access_key_id: "AKIA1".to_owned(),
             source: "127.0.0.1".to_owned(),
             user_agent: "test \"1\"".to_owned(),
+            request_id: [0; 16],
         };
         let params = UseParams { context: Some(&context), ..UseParams::of_key("alias/x") };
         let record = Record {

@@ -24,6 +24,8 @@ pub(super) struct Lines {
 struct Mark {
     ids_at: usize,
     end: usize,
+    /// The request that it is about, if the client was told which.
+    request_id: Option<[u8; 16]>,
     /// Somebody is to be told of it once it is written.
     is_wanted: bool,
 }
@@ -32,7 +34,8 @@ impl Lines {
     /// Adds a record.
     pub(super) fn push(&mut self, record: &Record<'_>, place: &Place, is_wanted: bool) {
         let ids_at = push_record(&mut self.text, record, place);
-        self.marks.push(Mark { ids_at, end: self.text.len(), is_wanted });
+        let request_id = record.client.map(|client| client.request_id);
+        self.marks.push(Mark { ids_at, end: self.text.len(), request_id, is_wanted });
     }
 
     /// Number of records.
@@ -53,8 +56,8 @@ impl Lines {
         self.marks.clear();
     }
 
-    /// Appends the lines that follow `head`, which moves along: each record with fresh ids, its
-    /// number, chain value and seal. Tells where those lie that somebody is to be told of.
+    /// Appends the lines that follow `head`, which moves along: each record with its ids, its number,
+    /// chain value and seal. Tells where those lie that somebody is to be told of.
     pub(super) fn close(
         &self,
         out: &mut Vec<u8>,
@@ -66,7 +69,10 @@ impl Lines {
         let mut ids = vec![[0; ID_LEN]; self.marks.len()];
         random.fill(ids.as_flattened_mut());
         let mut from = 0;
-        for (mark, ids) in self.marks.iter().zip(&ids) {
+        for (mark, ids) in self.marks.iter().zip(&mut ids) {
+            if let (Some(request_id), Some(own)) = (mark.request_id, ids.first_chunk_mut()) {
+                *own = request_id;
+            }
             let start = out.len();
             let (before, after) =
                 (self.text.get(from..mark.ids_at), self.text.get(mark.ids_at..mark.end));

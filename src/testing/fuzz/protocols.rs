@@ -141,7 +141,7 @@ pub(super) fn http_service(data: &[u8]) {
     let service = Service::new(regions, Credentials::parse(CREDENTIALS).unwrap());
     let mut parts = Parts::parse(data);
     let check = |request: &SignedRequest<'_>| {
-        let answer = service.answer(request, Via::Socket);
+        let answer = service.answer(request, Via::Socket, [0; 16]);
         assert!(matches!(answer.status, 200 | 400 | 404), "{answer:?}");
         assert_eq!(answer.status == 200, answer.body.get("__type").is_none(), "{answer:?}");
     };
