@@ -62,12 +62,13 @@ impl<'a> Parts<'a> {
 
     /// Signs as a client does: every header that is sent.
     fn sign(&mut self, scope: &str) {
+        // Set here; and the token of a session, which this access key is none of.
+        const OWN: [&str; 5] =
+            ["authorization", "host", "x-amz-content-sha256", "x-amz-date", "x-amz-security-token"];
         let is_own = |name: &str| {
             name.is_empty()
                 || name.contains(|c: char| !c.is_ascii_graphic() || c == ';' || c == ',')
-                || ["authorization", "x-amz-date", "x-amz-content-sha256", "host"]
-                    .iter()
-                    .any(|own| name.eq_ignore_ascii_case(own))
+                || OWN.iter().any(|own| name.eq_ignore_ascii_case(own))
         };
         self.headers.retain(|(name, _)| !is_own(name));
         self.headers.push(("Host".to_owned(), "127.0.0.1".to_owned()));
