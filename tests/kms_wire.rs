@@ -165,3 +165,8 @@ fn aliases_tags_policies() {
 fn mistakes() {
     check("mistakes.txt");
 }
+
+#[test]
+fn forms() {
+    check("forms.txt");
+}

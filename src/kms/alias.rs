@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::kms::access::as_map;
 use crate::kms::audit::UseParams;
-use crate::kms::check::Check;
+use crate::kms::check::{Check, Form};
 use crate::kms::page::PageSize;
 use crate::kms::ring::{Alias, KeyRing, NamedBy};
 use crate::kms::state::Op;
@@ -198,6 +198,7 @@ fn alias_params(
 fn check_fields(alias: &str, target: Option<&KeyRef>) -> Result<(), KmsError> {
     Check::default()
         .text("aliasName", alias, 1, ALIAS_LEN_MAX)
+        .form("aliasName", alias, Form::NAME)
         .key("targetKeyId", target.map_or("-", KeyRef::as_str))
         .finish()
 }
@@ -210,10 +211,7 @@ fn parse_alias(alias: &str) -> Result<AliasName, KmsError> {
                 .to_owned(),
         });
     }
-    AliasName::parse(alias).ok_or_else(|| KmsError::Validation {
-        message: format!(
-            "1 validation error detected: Value '{alias}' at 'aliasName' failed to satisfy \
-             constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9:/_-]+$"
-        ),
+    AliasName::parse(alias).ok_or_else(|| KmsError::InvalidAliasName {
+        message: format!("{alias} is no name of an alias"),
     })
 }

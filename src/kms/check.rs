@@ -17,6 +17,53 @@ pub(crate) const LIMIT_MAX: u32 = 1000;
 /// Characters of a marker.
 pub(crate) const MARKER_LEN_MAX: usize = 1024;
 
+/// A form that a text must have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Form {
+    pattern: &'static str,
+    fits: fn(&str) -> bool,
+}
+
+impl Form {
+    /// Of aliases and grants.
+    pub(crate) const NAME: Self = Self {
+        pattern: "^[a-zA-Z0-9:/_-]+$",
+        fits: |text| has_only(text, |c| c.is_ascii_alphanumeric() || ":/_-".contains(c)),
+    };
+    /// Of the description of a material, if there is one.
+    pub(crate) const MATERIAL_DESCRIPTION: Self = Self {
+        pattern: r"^[a-zA-Z0-9:/_\s.-]+$",
+        fits: |text| {
+            let is_space = |c: char| c.is_ascii_whitespace() || c == '\u{b}';
+            text.chars().all(|c| c.is_ascii_alphanumeric() || ":/_.-".contains(c) || is_space(c))
+        },
+    };
+    /// Of a key policy.
+    pub(crate) const POLICY: Self = Self {
+        pattern: r"[\u0009\u000A\u000D\u0020-\u00FF]+",
+        fits: |text| has_only(text, |c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{ff}')),
+    };
+    /// Of a principal.
+    pub(crate) const PRINCIPAL: Self = Self {
+        pattern: r"^[\w+=,.@:/-]+$",
+        fits: |text| has_only(text, |c| c.is_ascii_alphanumeric() || "_+=,.@:/-".contains(c)),
+    };
+    /// Of a Region.
+    pub(crate) const REGION: Self = Self { pattern: r"^([a-z]+-){2,3}\d+$", fits: is_region };
+}
+
+fn has_only(text: &str, allowed: fn(char) -> bool) -> bool {
+    !text.is_empty() && text.chars().all(allowed)
+}
+
+fn is_region(text: &str) -> bool {
+    let Some((words, number)) = text.rsplit_once('-') else { return false };
+    let is_word = |word: &str| has_only(word, |c| c.is_ascii_lowercase());
+    (2..=3).contains(&words.split('-').count())
+        && words.split('-').all(is_word)
+        && has_only(number, |c| c.is_ascii_digit())
+}
+
 /// Collects what is wrong with the fields of a request, so that one answer names all of it.
 #[derive(Debug, Default)]
 pub(crate) struct Check(Vec<String>);
@@ -54,6 +101,18 @@ impl Check {
             self.0.push(format!(
                 "Value '{value}' at '{member}' failed to satisfy constraint: Member must have \
                  value {bound} than or equal to {limit}"
+            ));
+        }
+        self
+    }
+
+    /// A text must be of the form that a regular expression of AWS' tells.
+    pub(crate) fn form(mut self, member: &str, text: &str, form: Form) -> Self {
+        if !(form.fits)(text) {
+            self.0.push(format!(
+                "Value '{text}' at '{member}' failed to satisfy constraint: Member must satisfy \
+                 regular expression pattern: {}",
+                form.pattern
             ));
         }
         self
@@ -105,6 +164,25 @@ fn side<T>(is_below: bool, min: T, max: T) -> (&'static str, T) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn forms_are_those_of_the_expressions() {
+        let fits = |form: Form, text: &str| (form.fits)(text);
+        for region in ["us-east-1", "us-gov-west-1", "ap-southeast-12"] {
+            assert!(fits(Form::REGION, region), "{region}");
+        }
+        for other in ["", "us-1", "us-east", "us-east-", "us-east-1a", "a-b-c-d-1", "US-east-1"] {
+            assert!(!fits(Form::REGION, other), "{other}");
+        }
+        assert!(fits(Form::NAME, "alias/a:b_c-1") && !fits(Form::NAME, "a b"));
+        assert!(fits(Form::PRINCIPAL, "arn:aws:iam::000000000000:user/a+b=c,d.e@f"));
+        assert!(!fits(Form::PRINCIPAL, "user*") && !fits(Form::PRINCIPAL, ""));
+        assert!(
+            fits(Form::MATERIAL_DESCRIPTION, "key of\t2026-01.")
+                && !fits(Form::MATERIAL_DESCRIPTION, "a?")
+        );
+        assert!(fits(Form::POLICY, "{\"\u{ff}\"}\r\n\t") && !fits(Form::POLICY, "\u{100}"));
+    }
 
     #[test]
     fn all_that_is_wrong_is_named_at_once() {

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::crypto::short::{open_short, seal_short};
 use crate::kms::access::as_map;
 use crate::kms::audit::UseParams;
-use crate::kms::check::Check;
+use crate::kms::check::{Check, Form};
 use crate::kms::deletion::not_due;
 use crate::kms::key::{Imported, KmsKey, Material};
 use crate::kms::ring::NamedBy;
@@ -194,6 +194,7 @@ impl Kms {
             Check::default()
                 .key("keyId", request.key.as_str())
                 .text("keyMaterialDescription", description, 0, DESCRIPTION_LEN_MAX)
+                .form("keyMaterialDescription", description, Form::MATERIAL_DESCRIPTION)
                 .bytes("importToken", request.token.len(), 1, SENT_LEN_MAX)
                 .bytes("encryptedKeyMaterial", request.wrapped.len(), 1, SENT_LEN_MAX)
                 .finish()?;

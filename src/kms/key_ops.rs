@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::kms::access::{KeyPolicy, as_map, default_policy};
+use crate::kms::access::{KeyPolicy, as_map, check_policy, default_policy, read_policy};
 use crate::kms::algorithms::Family;
 use crate::kms::audit::UseParams;
 use crate::kms::check::Check;
@@ -82,6 +82,9 @@ impl Kms {
                 true => KeyId::multi_region(&random_array(random)),
                 false => KeyId::from_random(random_array(random)),
             };
+            if !tags.is_empty() {
+                draft.allow_tags(&draft.ring.arn_of(&id))?;
+            }
             let region = draft.ring.region.clone();
             let key = draft.new_key(KeyManager::Customer, id, spec, usage, material)?;
             key.description.clone_from(&request.description);
@@ -99,8 +102,9 @@ impl Kms {
         Check::default()
             .text("description", &request.description, 0, DESCRIPTION_LEN_MAX)
             .finish()?;
+        request.policy.as_deref().map(check_policy).transpose()?;
         let (spec, usage) = check_kind(request)?;
-        let policy = request.policy.as_deref().map(KeyPolicy::parse).transpose()?;
+        let policy = request.policy.as_deref().map(read_policy).transpose()?;
         let tags = check_tags(&request.tags, &BTreeMap::new())?;
         let material = match request.origin {
             Some(Origin::External) => None,

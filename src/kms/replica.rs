@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::kms::access::{KeyPolicy, as_map, default_policy};
+use crate::kms::access::{KeyPolicy, as_map, check_policy, default_policy, read_policy};
 use crate::kms::audit::Params;
-use crate::kms::check::Check;
+use crate::kms::check::{Check, Form};
 use crate::kms::deletion::not_due;
 use crate::kms::key::{Imported, KmsKey, Material, MultiRegion, RelatedKeys};
 use crate::kms::key_ops::DESCRIPTION_LEN_MAX;
@@ -73,8 +73,10 @@ impl Kms {
                 Check::default()
                     .key("keyId", request.key.as_str())
                     .text("replicaRegion", &request.region, 1, REGION_LEN_MAX)
+                    .form("replicaRegion", &request.region, Form::REGION)
                     .text("description", &request.description, 0, DESCRIPTION_LEN_MAX)
                     .finish()?;
+                request.policy.as_deref().map(check_policy).transpose()?;
                 let none = EncryptionContext::new();
                 let key = view.admit(request.key.as_str(), NamedBy::IdOrArn, &none)?;
                 check_primary(key)?;
@@ -82,7 +84,7 @@ impl Kms {
                     let message = format!("{} is in {} already.", key.arn, request.region);
                     return Err(KmsError::Validation { message });
                 }
-                let policy = request.policy.as_deref().map(KeyPolicy::parse).transpose()?;
+                let policy = request.policy.as_deref().map(read_policy).transpose()?;
                 let tags = check_tags(&request.tags, &BTreeMap::new())?;
                 Ok((Arc::clone(key), policy, tags))
             })?;
@@ -98,6 +100,9 @@ impl Kms {
         }));
         let made = replica.change(Op::CreateKey, params, |draft| {
             draft.allow_everywhere()?;
+            if !tags.is_empty() {
+                draft.allow_tags(&draft.ring.arn_of(&primary.id))?;
+            }
             let key = draft.new_replica(&primary)?;
             key.description.clone_from(&request.description);
             key.tags = tags;
@@ -125,6 +130,7 @@ impl Kms {
             Check::default()
                 .key("keyId", key.as_str())
                 .text("primaryRegion", region, 1, REGION_LEN_MAX)
+                .form("primaryRegion", region, Form::REGION)
                 .finish()?;
             let key = draft.admit(key)?;
             check_primary(key)?;

@@ -74,6 +74,13 @@ impl Draft<'_> {
         authorize_identity(&self.asked(None), EVERYTHING)
     }
 
+    /// Whether the caller's own policy lets him tag a key that is being made.
+    pub(crate) fn allow_tags(&self, key: &KeyArn) -> Result<(), KmsError> {
+        let op = Op::TagResource;
+        let asked = Asked { op, action: Action::Op(op), ..self.asked(None) };
+        authorize_identity(&asked, key.as_str())
+    }
+
     /// Puts a policy, if there is one, in the place of a key's, and tells the key. One that the caller
     /// could not change again is refused, unless that is wanted.
     pub(crate) fn set_policy(

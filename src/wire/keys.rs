@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::kms::{CreateKey, KeySpec, KeyUsage, Kms, Origin, ReplicateKey, Tag};
+use crate::kms::{CreateKey, KeySpec, KeyUsage, Kms, Origin, Page, ReplicateKey, Tag};
 use crate::wire::Answer;
 use crate::wire::input::{Input, InputError, required};
 use crate::wire::output::{empty, metadata, output, page, time};
@@ -37,7 +37,18 @@ pub(super) fn describe_key(kms: &Kms, input: &Input<'_>) -> Answer {
 }
 
 pub(super) fn list_keys(kms: &Kms, input: &Input<'_>) -> Answer {
-    let keys = kms.list_keys(&input.page()?)?;
+    const OWN: &str = "SELF";
+    const OWNERS: [&str; 2] = [OWN, "OTHER_ACCOUNTS_VIA_RAM"];
+    let owners = input.texts("ResourceOwners")?;
+    let owners = owners.as_deref().unwrap_or_default();
+    if let Some(other) = owners.iter().find(|owner| !OWNERS.contains(&owner.as_str())) {
+        return Err(InputError::not_among("ResourceOwners", other, &OWNERS).into());
+    }
+    let mut keys = kms.list_keys(&input.page()?)?;
+    // Nobody shares keys by way of another service.
+    if !owners.is_empty() && !owners.iter().any(|owner| owner == OWN) {
+        keys = Page { entries: Vec::new(), next_marker: None };
+    }
     Ok(page(
         "Keys",
         &keys,

@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq as _;
 use crate::codec::hex;
 use crate::kms::access::{Grant, GrantConstraints, GrantOperation, Granting, as_map, is_forbidden};
 use crate::kms::audit::UseParams;
-use crate::kms::check::Check;
+use crate::kms::check::{Check, Form};
 use crate::kms::key::KmsKey;
 use crate::kms::page::PageSize;
 use crate::kms::ring::{KeyRing, NamedBy};
@@ -31,6 +31,10 @@ const NAME_LEN_MAX: usize = 256;
 const GRANT_ID_LEN_MAX: usize = 128;
 /// Longest grant token that a caller may send, in characters.
 const TOKEN_LEN_MAX: usize = 8192;
+/// Pairs of a constraint on the encryption context.
+const CONSTRAINT_PAIRS_MAX: usize = 8;
+/// Longest key, and longest value, of such a pair, in characters.
+const CONSTRAINT_LEN_MAX: usize = 384;
 /// Grant tokens of one request.
 const TOKENS_MAX: usize = 10;
 const GRANTS_PAGE: PageSize = PageSize { usual: 50, max: 100 };
@@ -338,10 +342,13 @@ fn check_request(request: &CreateGrant) -> Result<(), KmsError> {
         .text("granteePrincipal", &request.grantee, 1, NAME_LEN_MAX)
         .text("retiringPrincipal", request.retiring.as_deref().unwrap_or("-"), 1, NAME_LEN_MAX)
         .text("name", request.name.as_deref().unwrap_or("-"), 1, NAME_LEN_MAX)
+        .form("granteePrincipal", &request.grantee, Form::PRINCIPAL)
+        .form("retiringPrincipal", request.retiring.as_deref().unwrap_or("-"), Form::PRINCIPAL)
+        .form("name", request.name.as_deref().unwrap_or("-"), Form::NAME)
         .finish()?;
     for name in std::iter::once(&request.grantee).chain(&request.retiring) {
         // A service is named by itself, all others by their ARNs.
-        if name.contains(':') && Principal::from_arn(name).is_none() {
+        if !is_service(name) && Principal::from_arn(name).is_none() {
             return Err(KmsError::InvalidArn { message: format!("Invalid ARN {name}") });
         }
     }
@@ -354,7 +361,15 @@ fn check_request(request: &CreateGrant) -> Result<(), KmsError> {
     Ok(())
 }
 
-/// Whether the key can do what is granted.
+/// Three labels or more with dots between them, such as `fs.kmsfs.internal`.
+fn is_service(name: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    name.split('.').count() >= 3 && name.split('.').all(is_label)
+}
+
+/// Whether the key can do what is granted, under the constraints.
 fn check_operations(key: &KmsKey, request: &CreateGrant) -> Result<(), KmsError> {
     let is_symmetric = key.spec == KeySpec::SymmetricDefault;
     match request.operations.iter().find(|operation| !operation.fits(key.usage, is_symmetric)) {
@@ -367,8 +382,32 @@ fn check_operations(key: &KmsKey, request: &CreateGrant) -> Result<(), KmsError>
                 key.spec.as_str()
             ),
         }),
-        None => Ok(()),
+        None => check_constraints(key, request),
     }
+}
+
+/// Nothing but a symmetric key has contexts that could be constrained.
+fn check_constraints(key: &KmsKey, request: &CreateGrant) -> Result<(), KmsError> {
+    let refuse = |message: String| Err(KmsError::Validation { message });
+    for context in [&request.context_equals, &request.context_subset].into_iter().flatten() {
+        if key.spec != KeySpec::SymmetricDefault {
+            return refuse(format!(
+                "An encryption context cannot constrain a grant of key {} of spec {}.",
+                key.arn,
+                key.spec.as_str()
+            ));
+        }
+        let is_long = |(key, value): (&str, &str)| {
+            key.chars().count().max(value.chars().count()) > CONSTRAINT_LEN_MAX
+        };
+        if context.pairs().count() > CONSTRAINT_PAIRS_MAX || context.pairs().any(is_long) {
+            return refuse(format!(
+                "A constraint has at most {CONSTRAINT_PAIRS_MAX} pairs, each key and value of at \
+                 most {CONSTRAINT_LEN_MAX} characters."
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn sorted(operations: &[GrantOperation]) -> Vec<GrantOperation> {

@@ -23,5 +23,5 @@ pub(crate) use facts::Asked;
 pub use grant::GrantOperation;
 pub(crate) use grant::{Grant, GrantConstraints};
 pub use grant_ops::{CreateGrant, CreatedGrant, GrantEntry, ListGrants, RetireGrant};
-pub(crate) use policy_ops::{as_map, default_policy, service_policy};
+pub(crate) use policy_ops::{as_map, check_policy, default_policy, read_policy, service_policy};
 pub(crate) use text::is_like;

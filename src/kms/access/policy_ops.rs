@@ -4,15 +4,17 @@ use serde_json::{Map, Value, json};
 
 use crate::kms::access::KeyPolicy;
 use crate::kms::audit::UseParams;
-use crate::kms::check::Check;
+use crate::kms::check::{Check, Form};
 use crate::kms::ring::NamedBy;
 use crate::kms::state::Op;
 use crate::kms::{EncryptionContext, KeyRef, Kms, KmsError, Page, PageRequest, Principal};
 
 /// The one name that a policy can have.
 pub(crate) const POLICY_NAME: &str = "default";
-/// Longest policy, in characters.
+/// Longest policy that a caller may send, in characters.
 const POLICY_LEN_MAX: usize = 131_072;
+/// Longest policy of a key, in bytes: AWS' quota.
+const POLICY_QUOTA: usize = 32_768;
 /// Longest name of a policy that a caller may send, in characters.
 const POLICY_NAME_LEN_MAX: usize = 128;
 
@@ -52,10 +54,10 @@ impl Kms {
             "policy": policy, "bypassPolicyLockoutSafetyCheck": bypass.then_some(true)}));
         self.change(Op::PutKeyPolicy, params, |draft| {
             check_names(key, policy_name)?;
-            Check::default().text("policy", policy, 1, POLICY_LEN_MAX).finish()?;
+            check_policy(policy)?;
             let id = draft.admit(key)?.id.clone();
             check_policy_name(policy_name)?;
-            let policy = KeyPolicy::parse(policy)?;
+            let policy = read_policy(policy)?;
             draft.set_policy(&id, Some(policy), bypass)?;
             Ok(())
         })
@@ -85,6 +87,23 @@ fn check_names(key: &KeyRef, policy_name: Option<&str>) -> Result<(), KmsError> 
         .key("keyId", key.as_str())
         .text("policyName", policy_name.unwrap_or(POLICY_NAME), 1, POLICY_NAME_LEN_MAX)
         .finish()
+}
+
+/// The first check of a policy that a caller sends.
+pub(crate) fn check_policy(policy: &str) -> Result<(), KmsError> {
+    Check::default()
+        .text("policy", policy, 1, POLICY_LEN_MAX)
+        .form("policy", policy, Form::POLICY)
+        .finish()
+}
+
+/// Reads a policy that a key is to have.
+pub(crate) fn read_policy(policy: &str) -> Result<KeyPolicy, KmsError> {
+    if policy.len() > POLICY_QUOTA {
+        let message = format!("A key policy has at most {POLICY_QUOTA} bytes.");
+        return Err(KmsError::LimitExceeded { message });
+    }
+    KeyPolicy::parse(policy)
 }
 
 fn check_policy_name(policy_name: Option<&str>) -> Result<(), KmsError> {
