@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a broken law must be loud")]
 
-use std::collections::BTreeMap;
-
 use crate::clock::ManualClock;
 use crate::crypto::kdf::sha256;
 use crate::crypto::short::seal_short;
@@ -17,10 +15,10 @@ use crate::kms::ring::KeyRing;
 use crate::kms::root::{RootKey, RootKeys};
 use crate::kms::rows::{META_ACCOUNT, META_REGION, decode_ring, difference};
 use crate::kms::slot::open_slots;
-use crate::kms::spec::{KeyManager, KeySpec, KeyUsage, Origin};
+use crate::kms::spec::{KeyManager, KeySpec, KeyUsage};
 use crate::kms::{
-    BlobHead, EncryptionContext, KeyArn, KeyId, KeyState, Kms, MaterialId, Op, Principal,
-    Timestamp, Unlock, Via,
+    BlobHead, EncryptionContext, KeyArn, KeyId, Kms, MaterialId, Op, Principal, Timestamp, Unlock,
+    Via,
 };
 use crate::random::{Random, SeededRandom};
 use crate::secret::Secret;
@@ -162,28 +160,9 @@ pub fn policy(document: &str, principal: &Principal, context: &EncryptionContext
 }
 
 fn key_with(policy: KeyPolicy) -> KmsKey {
-    let id = KeyId::from_random([7; 16]);
-    KmsKey {
-        arn: KeyArn::new(REGION, ACCOUNT, &id),
-        id,
-        description: String::new(),
-        spec: KeySpec::SymmetricDefault,
-        usage: KeyUsage::EncryptDecrypt,
-        origin: Origin::AwsKms,
-        manager: KeyManager::Customer,
-        created: Timestamp(0),
-        state: KeyState::Enabled,
-        rotation: None,
-        on_demand_count: 0,
-        deletion: None,
-        policy,
-        grants: Vec::new(),
-        tags: BTreeMap::new(),
-        imports: Vec::new(),
-        materials: Vec::new(),
-        pending: None,
-        multi_region: None,
-    }
+    let arn = KeyArn::new(REGION, ACCOUNT, &KeyId::from_random([7; 16]));
+    let kind = (KeySpec::SymmetricDefault, KeyUsage::EncryptDecrypt);
+    KmsKey::waiting(arn, KeyManager::Customer, kind, policy, Timestamp(0))
 }
 
 /// An import token with this content, sealed as one of this KMS.

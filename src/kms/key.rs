@@ -126,6 +126,37 @@ impl KmsKey {
     /// Rotations on demand in a key's life (AWS: 25).
     pub const ON_DEMAND_ROTATIONS_MAX: u32 = 25;
 
+    /// A key that waits for material to be imported.
+    pub(crate) fn waiting(
+        arn: KeyArn,
+        manager: KeyManager,
+        (spec, usage): (KeySpec, KeyUsage),
+        policy: KeyPolicy,
+        created: Timestamp,
+    ) -> Self {
+        Self {
+            id: arn.key_id(),
+            arn,
+            description: String::new(),
+            spec,
+            usage,
+            origin: Origin::External,
+            manager,
+            created,
+            state: KeyState::PendingImport,
+            rotation: None,
+            on_demand_count: 0,
+            deletion: None,
+            policy,
+            grants: Vec::new(),
+            tags: BTreeMap::new(),
+            imports: Vec::new(),
+            materials: Vec::new(),
+            pending: None,
+            multi_region: None,
+        }
+    }
+
     /// The material that wraps; all others only unwrap.
     pub fn current_material(&self) -> Option<&Material> {
         self.materials.last().map(Arc::as_ref)

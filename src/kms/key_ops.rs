@@ -259,28 +259,9 @@ impl Draft<'_> {
         let arn = self.ring.arn_of(&id);
         self.touch(arn.clone());
         let policy = KeyPolicy::of_accepted(default_policy(&self.ring.account));
-        let mut key = KmsKey {
-            id: id.clone(),
-            arn,
-            description: String::new(),
-            spec,
-            usage,
-            origin: if held.is_some() { Origin::AwsKms } else { Origin::External },
-            manager,
-            created: self.now,
-            state: if held.is_some() { KeyState::Enabled } else { KeyState::PendingImport },
-            rotation: None,
-            on_demand_count: 0,
-            deletion: None,
-            policy,
-            grants: Vec::new(),
-            tags: BTreeMap::new(),
-            imports: Vec::new(),
-            materials: Vec::new(),
-            pending: None,
-            multi_region: None,
-        };
+        let mut key = KmsKey::waiting(arn, manager, (spec, usage), policy, self.now);
         if let Some(held) = held {
+            (key.origin, key.state) = (Origin::AwsKms, KeyState::Enabled);
             key.push_material(Material {
                 id: held.id(&id),
                 since: self.now,
