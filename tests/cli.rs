@@ -19,6 +19,8 @@ mod endpoints;
 mod fence;
 #[path = "cli/keys.rs"]
 mod keys;
+#[path = "cli/memory.rs"]
+mod memory;
 #[path = "cli/mounts.rs"]
 mod mounts;
 #[path = "cli/needs.rs"]

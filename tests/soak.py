@@ -165,6 +165,7 @@ def sample(pid):
     fields = dict(line.split(":", 1) for line in status.splitlines())
     return {
         "rss_kib": int(fields["VmRSS"].split()[0]),
+        "anonymous_kib": int(fields["RssAnon"].split()[0]),
         "descriptors": len(os.listdir(f"/proc/{pid}/fd")),
         "threads": int(fields["Threads"]),
     }

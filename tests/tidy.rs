@@ -47,6 +47,11 @@ const NAMED_IN: [(&str, &[&str]); 13] = [
 ];
 
 fn sources() -> Vec<(String, String)> {
+    source_files("src")
+}
+
+/// Names and texts of the Rust files below a directory.
+fn source_files(below: &str) -> Vec<(String, String)> {
     fn collect(dir: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -56,7 +61,7 @@ fn sources() -> Vec<(String, String)> {
             }
         }
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(below);
     let mut found = Vec::new();
     collect(&root, &mut found);
     found
@@ -164,4 +169,36 @@ fn sources_are_ascii_and_of_readable_length() {
         let limit = if file == "fuse/adapter.rs" { 750 } else { 600 };
         assert!(lines <= limit, "{file} has {lines} lines: split it by noun");
     }
+}
+
+/// Law: a test that the threat model names is there.
+#[test]
+fn tests_that_the_threat_model_names_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/THREAT_MODEL.md")).unwrap();
+    let clients = fs::read_to_string(root.join("tests/clients/run.py")).unwrap();
+    let texts: Vec<String> = [source_files("tests"), sources()]
+        .into_iter()
+        .flatten()
+        .map(|(_, text)| text)
+        .chain([clients])
+        .collect();
+    let known = |name: &str| {
+        let functions = [format!("fn {name}("), format!("def {name}(")];
+        texts.iter().any(|text| functions.iter().any(|function| text.contains(function)))
+    };
+    let missing: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+        // `module::name_of_the_law` or the name alone: no other words in backticks have so many parts.
+        .filter_map(|word| {
+            let name = word.rsplit("::").next()?;
+            let is_name =
+                name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            (is_name && name.matches('_').count() >= 3).then_some(name)
+        })
+        .filter(|name| !known(name))
+        .collect();
+    assert!(missing.is_empty(), "{missing:#?}");
 }

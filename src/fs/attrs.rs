@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::format::layout::plain_len;
+use crate::format::layout::{is_legal, plain_len};
 use crate::format::symlink::{self, LowerTarget, inline_plain_len};
-use crate::fs::content::u64_of;
+use crate::fs::content::{Trust, u64_of};
 use crate::fs::nodes::{Node, Place};
 use crate::fs::resize::EmptyHeader;
 use crate::fs::{Attr, Caller, FsError, NodeId, SetAttr, SetTime, StatFs, Volume};
 use crate::lower::{LowerDir, LowerStat, NodeKind, TimeSpec, is_in_group};
 use crate::name::LowerName;
-use crate::units::PlainLen;
+use crate::units::{LowerLen, PlainLen};
 
 const SET_USER_ID: u32 = 0o4000;
 const SET_GROUP_ID: u32 = 0o2000;
@@ -57,7 +57,7 @@ impl Volume {
     ) -> Result<Attr, FsError> {
         let node = self.nodes.id_of(stat.id.ino);
         let size = match stat.kind {
-            NodeKind::File => plain_len(stat.len).0,
+            NodeKind::File => self.shown_len(stat.len),
             NodeKind::Symlink => match inline_plain_len(stat.len.0) {
                 Some(len) => len,
                 // Listing and removing must work whatever became of the target.
@@ -81,6 +81,15 @@ impl Volume {
             mtime: stat.mtime,
             ctime: stat.ctime,
         })
+    }
+
+    /// Length of a file as the kernel is told it. It asks for no byte of an empty file; one that was
+    /// cut down to less than its first page is to answer that it is corrupt, not to look empty.
+    fn shown_len(&self, lower: LowerLen) -> u64 {
+        match plain_len(lower).0 {
+            0 if self.trust == Trust::Strict && !is_legal(lower) => 1,
+            len => len,
+        }
     }
 
     /// Sets attributes: the size first, then owner, mode and times.

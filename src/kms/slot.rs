@@ -83,11 +83,37 @@ impl Argon2Cost {
     #[cfg(any(test, feature = "testing"))]
     pub const TEST: Self = Self { memory_kib: 8, passes: 1, lanes: 1 };
 
-    /// Most memory that a slot may ask for, in KiB: a changed slot must not exhaust the machine.
-    const MEMORY_KIB_MAX: u32 = 4 * 1024 * 1024;
-    const PASSES_MAX: u32 = 64;
+    /// Most memory that a slot may ask for, in KiB. Slots lie open for who changes the database, and
+    /// are believed only when they have opened: none may exhaust the machine.
+    const MEMORY_KIB_MAX: u32 = 1024 * 1024;
+    /// Most work that a slot may ask for: some ten times that of [`Self::STANDARD`].
+    const WORK_MAX: u64 = 4 * 1024 * 1024;
+    /// Most work that all slots together may ask for: as many as there may be, at the usual cost.
+    const WORK_OF_ALL_MAX: u64 = 24 * 1024 * 1024;
     const LANES_MAX: u32 = 64;
+
+    /// How much is computed, in KiB times passes.
+    fn work(self) -> u64 {
+        u64::from(self.memory_kib) * u64::from(self.passes)
+    }
+
+    /// Refuses what is dearer than a slot may be.
+    fn check(self) -> Result<(), OpenError> {
+        let Self { memory_kib, passes, lanes } = self;
+        let fits = memory_kib <= Self::MEMORY_KIB_MAX
+            && self.work() <= Self::WORK_MAX
+            && lanes <= Self::LANES_MAX;
+        match fits {
+            true => Ok(()),
+            false => Err(corrupt(&format!(
+                "a slot asks for {memory_kib} KiB, {passes} passes and {lanes} lanes of Argon2"
+            ))),
+        }
+    }
 }
+
+/// Slots of one database.
+pub(crate) const SLOTS_MAX: usize = 64;
 
 const VERSION: u8 = 1;
 const SALT_LEN: usize = 32;
@@ -185,8 +211,9 @@ pub(crate) fn open_slots<'a>(
 ) -> Result<(String, RootKey), OpenError> {
     unlock.check()?;
     let mut damaged = None;
+    let mut work_left = Argon2Cost::WORK_OF_ALL_MAX;
     for (name, slot) in slots {
-        match open_slot(slot, unlock) {
+        match open_slot(slot, unlock, &mut work_left) {
             Ok(root) => return Ok((name.to_owned(), root)),
             Err(OpenError::WrongUnlock) => {}
             Err(error) => damaged = Some(error),
@@ -195,7 +222,7 @@ pub(crate) fn open_slots<'a>(
     Err(damaged.unwrap_or(OpenError::WrongUnlock))
 }
 
-fn open_slot(slot: &[u8], unlock: &Unlock) -> Result<RootKey, OpenError> {
+fn open_slot(slot: &[u8], unlock: &Unlock, work_left: &mut u64) -> Result<RootKey, OpenError> {
     let body_len = slot.len().saturating_sub(CHECKSUM_LEN);
     let (body, checksum) = slot.split_at_checked(body_len).ok_or_else(|| corrupt("a slot"))?;
     if !sha256(&[body]).starts_with(checksum) || checksum.len() != CHECKSUM_LEN {
@@ -215,12 +242,10 @@ fn open_slot(slot: &[u8], unlock: &Unlock) -> Result<RootKey, OpenError> {
         passes: reader.u32().map_err(cut)?,
         lanes: reader.u32().map_err(cut)?,
     };
-    if cost.memory_kib > Argon2Cost::MEMORY_KIB_MAX
-        || cost.passes > Argon2Cost::PASSES_MAX
-        || cost.lanes > Argon2Cost::LANES_MAX
-    {
-        return Err(corrupt("cost of a slot"));
-    }
+    cost.check()?;
+    *work_left = work_left
+        .checked_sub(cost.work())
+        .ok_or_else(|| corrupt("the slots ask for too much work"))?;
     let key = unlock.slot_key(cost, reader.rest())?;
     let aad = [SLOT_LABEL, head].concat();
     let mut root = open_short(&key, &aad, sealed).map_err(|_| OpenError::WrongUnlock)?;
@@ -280,6 +305,55 @@ mod tests {
         }
         let cut = open_slots([("1", &slot[..20])].into_iter(), &unlock);
         assert!(matches!(cut, Err(OpenError::Corrupt { .. })));
+    }
+
+    /// A slot of this cost, as who has no passphrase can make it: only the checksum is right.
+    fn forged(cost: Argon2Cost) -> Vec<u8> {
+        let (_, mut slot) = sealed(&passphrase("open"));
+        slot.truncate(slot.len() - CHECKSUM_LEN);
+        let numbers = [cost.memory_kib, cost.passes, cost.lanes].map(u32::to_le_bytes).concat();
+        slot[2..14].copy_from_slice(&numbers);
+        let checksum = sha256(&[&slot]);
+        slot.extend_from_slice(&checksum[..CHECKSUM_LEN]);
+        slot
+    }
+
+    /// Law: a slot that is dearer than any that is made is refused before it is computed.
+    #[test]
+    fn a_slot_of_too_great_cost_is_refused_at_once() {
+        let cost = |memory_kib, passes, lanes| Argon2Cost { memory_kib, passes, lanes };
+        let began = std::time::Instant::now();
+        for dear in [
+            cost(Argon2Cost::MEMORY_KIB_MAX + 1, 1, 1),
+            cost(u32::MAX, 1, 1),
+            cost(8, u32::MAX, 1),
+            cost(Argon2Cost::MEMORY_KIB_MAX, 5, 4),
+            cost(u32::MAX, u32::MAX, u32::MAX),
+            cost(1024, 1, Argon2Cost::LANES_MAX + 1),
+        ] {
+            let slot = forged(dear);
+            let refused = open_slots([("1", slot.as_slice())].into_iter(), &passphrase("open"));
+            let error = refused.unwrap_err().to_string();
+            assert!(error.contains("of Argon2"), "{dear:?}: {error}");
+        }
+        assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
+        Argon2Cost::STANDARD.check().unwrap();
+        let all = Argon2Cost::STANDARD.work() * u64::try_from(SLOTS_MAX).unwrap();
+        assert_eq!(all, Argon2Cost::WORK_OF_ALL_MAX);
+    }
+
+    /// Law: many slots, each cheap enough, do not add up to hours.
+    #[test]
+    fn slots_of_too_great_cost_together_are_refused() {
+        let slot = forged(Argon2Cost::TEST);
+        let unlock = passphrase("open");
+        let mut work_left = 2 * Argon2Cost::TEST.work() + 1;
+        for _ in 0..2 {
+            let refused = open_slot(&slot, &unlock, &mut work_left);
+            assert!(matches!(refused, Err(OpenError::WrongUnlock)) || refused.is_ok());
+        }
+        let error = open_slot(&slot, &unlock, &mut work_left).unwrap_err();
+        assert!(error.to_string().contains("too much work"), "{error}");
     }
 
     #[test]

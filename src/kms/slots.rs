@@ -4,12 +4,9 @@ use serde_json::json;
 
 use crate::kms::access::as_map;
 use crate::kms::root::RootKey;
-use crate::kms::slot::{open_slots, seal_slot};
+use crate::kms::slot::{SLOTS_MAX, open_slots, seal_slot};
 use crate::kms::state::Op;
 use crate::kms::{Argon2Cost, Kms, KmsError, OpenError, SlotKind, Unlock};
-
-/// Slots of one database.
-const SLOTS_MAX: usize = 64;
 
 /// One slot.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -57,17 +57,19 @@ impl Kind {
         }
     }
 
-    /// A new, empty filesystem in a file; the same file each time.
+    /// A new, empty filesystem in a file without a name; the same file each time.
     pub fn fresh(self) -> &'static Path {
-        static IMAGES: [OnceLock<(TempDir, PathBuf)>; 3] =
+        static IMAGES: [OnceLock<(File, PathBuf)>; 3] =
             [OnceLock::new(), OnceLock::new(), OnceLock::new()];
         let (_, path) = IMAGES[self as usize].get_or_init(|| {
             let dir = memory_dir();
             let path = dir.path().join(self.name());
             let (program, args, len) = self.mkfs();
-            File::create(&path).unwrap().set_len(len).unwrap();
+            let image = File::create(&path).unwrap();
+            image.set_len(len).unwrap();
             run(Command::new(program).args(args).arg(&path)).unwrap();
-            (dir, path)
+            let open = format!("/proc/{}/fd/{}", std::process::id(), image.as_raw_fd());
+            (image, PathBuf::from(open))
         });
         path
     }

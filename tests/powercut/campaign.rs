@@ -59,6 +59,8 @@ const WORK_MS: u64 = 1500;
 const MOUNT_MS: u64 = 250;
 /// A crash behind everything that ended before it.
 const LAST_MOMENT: usize = usize::MAX - 1;
+/// How much is shown of what the kernel said last, where something does not read.
+const KERNEL_LINES: usize = 5;
 /// Name of the volume in the lower filesystem.
 const VOLUME: &str = "volume";
 
@@ -191,7 +193,7 @@ impl Campaign {
             return;
         }
         for no in 0..WRITERS {
-            let writer = Writer::new(root, no, seed, no_clock(), self.target.limits());
+            let writer = Writer::new(root, no, seed, no_clock(), self.target.limits(self.kind));
             std::fs::create_dir(writer.dir()).unwrap();
         }
         run(Command::new("sync").arg("-f").arg(lower.path())).unwrap();
@@ -206,7 +208,7 @@ impl Campaign {
         moment: Moment,
         end: impl FnOnce(&mut Running),
     ) -> Vec<Vec<Event>> {
-        let limits = self.target.limits();
+        let limits = self.target.limits(self.kind);
         let root = running.point().to_path_buf();
         let mut writers: Vec<Writer> = (0..WRITERS)
             .map(|no| Writer::new(&root, no, seed, Arc::clone(&moment), limits))
@@ -268,8 +270,13 @@ impl Campaign {
         figures.slowest_mount = figures.slowest_mount.max(started.elapsed());
         let mut tally = Tally::default();
         for (no, events) in notes.iter().enumerate() {
-            let writer =
-                Writer::new(running.point(), no as u64, seed, no_clock(), self.target.limits());
+            let writer = Writer::new(
+                running.point(),
+                no as u64,
+                seed,
+                no_clock(),
+                self.target.limits(self.kind),
+            );
             Promises::at(events, moment).check(writer.dir(), &mut tally);
         }
         look_at_all(running.point(), &mut tally);
@@ -279,6 +286,12 @@ impl Campaign {
         }
         if tally.faults() > 0 {
             tally.examples.insert(0, label.clone());
+        }
+        if tally.eio > 0 {
+            // Whether it was the lower filesystem that failed.
+            let told = run(&mut Command::new("dmesg")).unwrap_or_default();
+            let last = told.lines().rev().take(KERNEL_LINES).map(|line| format!("kernel: {line}"));
+            tally.examples.splice(1..1, last);
         }
         let faults = figures.faults();
         figures.tally.add(tally);
