@@ -84,21 +84,34 @@ pub(super) struct Words {
     pub(super) remount: bool,
 }
 
-/// Words for mount(8), systemd and the boot; nothing for us.
+/// Words for mount(8), systemd and the boot, and words of the kernel that it has no use for in FUSE:
+/// times of reading are the lower filesystem's. Nothing for us.
 const FOR_OTHERS: &[&str] = &[
     "_netdev",
     "auto",
     "defaults",
+    "diratime",
     "fail",
     "group",
+    "iversion",
+    "lazytime",
+    "loud",
+    "mand",
     "noauto",
     "nodiratime",
     "nofail",
+    "noiversion",
+    "nolazytime",
+    "nomand",
     "noowner",
+    "norelatime",
+    "nostrictatime",
     "nouser",
     "owner",
     "relatime",
     "rw",
+    "silent",
+    "strictatime",
     "user",
     "users",
 ];
@@ -235,6 +248,8 @@ mod tests {
         let found = words("kms_url=unix:/run/kms").unwrap();
         assert_eq!(found.kms_url.as_deref(), Some("unix:/run/kms"));
         assert_eq!(words("").unwrap(), Words::default());
+        assert_eq!(words("strictatime,lazytime,nodiratime,silent").unwrap(), Words::default());
+        assert_eq!(words("nosymfollow").unwrap().flags, [MountFlag::NoSymFollow]);
     }
 
     #[test]

@@ -101,8 +101,8 @@ impl Volume {
         let node = self.nodes.find(node)?;
         if let Some(size) = set.size {
             self.set_size(&node, PlainLen(size))?;
-            if set.kill_privileges {
-                self.kill_privileges(&node)?;
+            if let Some(caller) = set.unprivileged {
+                self.kill_privileges(&node, caller)?;
             }
         }
         if set.uid.is_some() || set.gid.is_some() {
@@ -132,13 +132,12 @@ impl Volume {
         self.with_file_mut(node, |env| node.file.set_size(env, size, empty))
     }
 
-    /// Clears suid, and sgid of a file that its group may execute, as the kernel does when somebody
-    /// without CAP_FSETID changes the content.
+    /// Clears suid and sgid, as the kernel does when somebody without CAP_FSETID changes the content.
     ///
     /// # Errors
     /// `FsError::StaleNode`, `FsError::Lower`.
-    pub fn clear_set_id(&self, node: NodeId) -> Result<(), FsError> {
-        self.kill_privileges(&self.nodes.find(node)?)
+    pub fn clear_set_id(&self, node: NodeId, caller: Caller) -> Result<(), FsError> {
+        self.kill_privileges(&self.nodes.find(node)?, caller)
     }
 
     /// Clears sgid after who is in none of the file's groups has set its ACL: the bit could come to
@@ -149,17 +148,18 @@ impl Volume {
     pub fn clear_foreign_group_id(&self, node: NodeId, caller: Caller) -> Result<(), FsError> {
         let node = self.nodes.find(node)?;
         let stat = self.stat_of(&node)?;
-        let is_member = || caller.gid == stat.gid || is_in_group(caller.pid, stat.gid);
-        if stat.mode & SET_GROUP_ID == 0 || is_member() {
+        if stat.mode & SET_GROUP_ID == 0 || is_member(caller, stat.gid) {
             return Ok(());
         }
         self.chmod(&node, stat.mode & !SET_GROUP_ID)
     }
 
-    pub(super) fn kill_privileges(&self, node: &Arc<Node>) -> Result<(), FsError> {
-        let mode = self.stat_of(node)?.mode;
+    /// sgid of a file that its group may not execute once meant mandatory locking: members keep it.
+    pub(super) fn kill_privileges(&self, node: &Arc<Node>, caller: Caller) -> Result<(), FsError> {
+        let LowerStat { mode, gid, .. } = self.stat_of(node)?;
         let mut cleared = mode & !SET_USER_ID;
-        if mode & GROUP_EXECUTE != 0 {
+        let has_group_bit = mode & SET_GROUP_ID != 0;
+        if has_group_bit && (mode & GROUP_EXECUTE != 0 || !is_member(caller, gid)) {
             cleared &= !SET_GROUP_ID;
         }
         if cleared == mode { Ok(()) } else { self.chmod(node, cleared) }
@@ -210,6 +210,11 @@ impl Volume {
             namelen: 255,
         })
     }
+}
+
+/// Whether a caller is in a group, as far as can be known.
+fn is_member(caller: Caller, gid: u32) -> bool {
+    caller.gid == gid || is_in_group(caller.pid, gid)
 }
 
 /// Length of a symbolic link's target that lies in a file, by the text of the lower link.

@@ -8,18 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::format::layout::{
-    PAYLOAD, block_count, block_of, block_start, is_legal, payload_len, plain_len,
-};
+use crate::format::layout::{PAYLOAD, block_count, block_start, is_legal, payload_len, plain_len};
 use crate::format::name::{LowerEntry, TEMPORARY_PREFIX, classify};
 use crate::fs::nodes::Node;
 use crate::fs::recover_tree::names_in;
-use crate::fs::{
-    CorruptPart, Finding, FsError, FsckDepth, FsckReport, Rebind, Repair, SeekTo, Volume,
-};
+use crate::fs::{CorruptPart, Finding, FsError, FsckDepth, FsckReport, Rebind, Repair, Volume};
 use crate::lower::{LowerDir, LowerError, LowerStat, NodeKind};
 use crate::name::LowerName;
-use crate::units::{BlockNo, PlainOffset};
+use crate::units::BlockNo;
 
 /// Threads at most: beyond it the lower disk is the limit.
 const THREADS_MAX: usize = 8;
@@ -384,10 +380,7 @@ impl<'a> Check<'a> {
             }
             let mut no = 0;
             while no < block_count(size) {
-                let at = block_start(BlockNo(no));
-                // A file of terabytes may be one hole.
-                let data = node.file.seek(env, at.0, SeekTo::Data)?;
-                let block = block_of(PlainOffset(data)).0;
+                let block = node.file.next_record(env, BlockNo(no))?;
                 no = block.0 + 1;
                 let mut plain = [0; PAYLOAD];
                 let out = plain.get_mut(..payload_len(block)).unwrap_or_default();

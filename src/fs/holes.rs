@@ -6,7 +6,7 @@
 
 use crate::format::layout::{block_of, block_start, last_block, page_at, record_at, record_len};
 use crate::format::record;
-use crate::fs::content::{View, u64_of};
+use crate::fs::content::{View, u64_of, usize_of};
 use crate::fs::file::{FileEnv, FileNode};
 use crate::fs::{FsError, SeekTo};
 use crate::units::{BlockNo, PlainOffset};
@@ -34,18 +34,32 @@ impl FileNode {
             }
         })
     }
+
+    /// The first record at or behind a block of the file. A file of terabytes may be one hole.
+    ///
+    /// # Errors
+    /// `FsError::Key`, `FsError::Lower`.
+    pub fn next_record(&self, env: &FileEnv<'_>, block: BlockNo) -> Result<BlockNo, FsError> {
+        self.with_content(env, |content, view| match view {
+            Some(view) if content.sparse || !content.gaps.is_empty() => {
+                Ok(block_of(PlainOffset(view.next_data(block_start(block).0)?)).0)
+            }
+            _ => Ok(block),
+        })
+    }
 }
 
 impl View<'_> {
     /// Next byte at or behind `at` in a page that holds data.
     fn next_page_of_data(&self, mut at: u64) -> Result<u64, FsError> {
-        loop {
+        while at < self.size.0 {
             let page = page_start(self.next_data(at)?);
             if self.is_data(page)? {
                 return Ok(at.max(page));
             }
             at = page + u64_of(PAGE);
         }
+        Err(FsError::Errno(libc::ENXIO))
     }
 
     /// Next byte at or behind `at` in a page that holds none, or the size.
@@ -55,8 +69,8 @@ impl View<'_> {
         }
         while at < self.size.0 {
             let hole = self.next_hole(at)?;
-            let page = page_start(hole);
-            if hole < self.size.0 && !self.is_data(page)? {
+            let page = page_start(hole.min(self.size.0 - 1));
+            if !self.is_data(page)? {
                 return Ok(at.max(page));
             }
             at = page + u64_of(PAGE);
@@ -65,11 +79,15 @@ impl View<'_> {
     }
 
     /// Whether the page that begins here holds data: all its blocks are records, or some are and not
-    /// all of its bytes are zeros. The last page always does, as the last block is always a record.
+    /// all of its bytes are zeros. The last block is a record even where nobody wrote to it: of the
+    /// last page only the bytes count.
     fn is_data(&self, page: u64) -> Result<bool, FsError> {
         let end = page + u64_of(PAGE);
         if end >= self.size.0 {
-            return Ok(true);
+            let mut bytes = [0; PAGE];
+            let bytes = bytes.get_mut(..usize_of(self.size.0 - page)?).unwrap_or_default();
+            self.read(PlainOffset(page), bytes)?;
+            return Ok(bytes.iter().any(|byte| *byte != 0));
         }
         let (first, last) = (block_of(PlainOffset(page)).0, block_of(PlainOffset(end - 1)).0);
         let mut holes = 0;

@@ -44,8 +44,8 @@ impl Volume {
     ) -> Result<usize, FsError> {
         let node = self.nodes.find(node)?;
         self.with_file_mut(&node, |env| node.file.write(env, PlainOffset(at), data))?;
-        if how == WriteHow::KillPrivileges {
-            self.kill_privileges(&node)?;
+        if let WriteHow::KillPrivileges(caller) = how {
+            self.kill_privileges(&node, caller)?;
         }
         Ok(data.len())
     }
@@ -132,7 +132,7 @@ impl Volume {
     fn hole_at(&self, node: NodeId, at: u64) -> Result<u64, FsError> {
         match self.seek(node, at, SeekTo::Data) {
             Ok(data) => Ok(data.saturating_sub(at)),
-            Err(FsError::Errno(libc::ENXIO)) => Ok(0),
+            Err(FsError::Errno(libc::ENXIO)) => Ok(self.attr(node)?.size.saturating_sub(at)),
             Err(error) => Err(error),
         }
     }

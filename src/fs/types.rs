@@ -75,8 +75,8 @@ pub struct SetAttr {
     pub atime: Option<SetTime>,
     /// Last change of content.
     pub mtime: Option<SetTime>,
-    /// A change of size clears suid and sgid (the caller lacks CAP_FSETID).
-    pub kill_privileges: bool,
+    /// Who changes the size without CAP_FSETID: suid and sgid go.
+    pub unprivileged: Option<Caller>,
 }
 
 /// One entry of a directory.
@@ -109,7 +109,7 @@ pub enum WriteHow {
     /// Nothing.
     Keep,
     /// Clears suid and sgid: the caller lacks CAP_FSETID.
-    KillPrivileges,
+    KillPrivileges(Caller),
 }
 
 /// Modes of fallocate.

@@ -24,9 +24,9 @@ use fuser::{
 
 use crate::fs::{Attr, FsError, NodeId, SetAttr, Volume};
 use crate::fuse::convert::{
-    allocate_how, asking, bare_attr, caller, entry_attr, file_attr, file_type, loses_set_id, node,
-    permission_bits, plain_name, rename_how, seek_to, set_time, sync_scope, visible_xattrs,
-    write_how, xattr_how,
+    allocate_how, asking, bare_attr, caller, entry_attr, file_attr, file_type, node,
+    permission_bits, plain_name, rename_how, seek_to, set_time, sync_scope, unprivileged,
+    visible_xattrs, write_how, xattr_how,
 };
 use crate::fuse::errno::errno;
 use crate::fuse::guard::Guard;
@@ -106,10 +106,14 @@ impl Adapter {
         }
     }
 
-    /// Clears suid and sgid where the kernel does not expect that, and would show them on.
-    fn clear_set_id(&self, volume: &Volume, ino: INodeNo) -> Result<(), FsError> {
+    /// Clears suid and sgid where the kernel does not expect that, and would show them on; unless the
+    /// caller may keep them.
+    fn clear_set_id(&self, volume: &Volume, ino: INodeNo, req: &Request) -> Result<(), FsError> {
+        let Some(caller) = unprivileged(req) else {
+            return Ok(());
+        };
         let before = volume.attr(node(ino))?.mode;
-        volume.clear_set_id(node(ino))?;
+        volume.clear_set_id(node(ino), caller)?;
         if before & SET_ID != 0 {
             self.forget_attributes(ino);
         }
@@ -221,7 +225,7 @@ impl Filesystem for Adapter {
             size,
             atime: atime.map(set_time),
             mtime: mtime.map(set_time),
-            kill_privileges: size.is_some() && loses_set_id(req),
+            unprivileged: size.and_then(|_| unprivileged(req)),
         };
         let _asking = asking(req);
         // Nothing but a ctime is left out: the lower filesystem keeps its own.
@@ -361,7 +365,7 @@ impl Filesystem for Adapter {
     ) {
         let _asking = asking(req);
         let done = self.guard.run(Op::Write, |v| {
-            let len = v.write(node(ino), at, data, write_how(flags))?;
+            let len = v.write(node(ino), at, data, write_how(flags, caller(req)))?;
             // Set only if the kernel knows of suid or sgid; it goes on showing them.
             if flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
                 self.forget_attributes(ino);
@@ -609,7 +613,7 @@ impl Filesystem for Adapter {
         let _asking = asking(req);
         let done = self.guard.run(Op::Allocate, |v| {
             v.allocate(node(ino), at, len, allocate_how(mode)?)?;
-            if loses_set_id(req) { self.clear_set_id(v, ino) } else { Ok(()) }
+            self.clear_set_id(v, ino, req)
         });
         reply_empty(done, reply);
     }
@@ -658,9 +662,7 @@ impl Filesystem for Adapter {
         let _asking = asking(req);
         let done = self.guard.run(Op::CopyRange, |v| {
             let copied = v.copy_range(node(from), at, node(to), to_at, len)?;
-            if loses_set_id(req) {
-                self.clear_set_id(v, to)?;
-            }
+            self.clear_set_id(v, to, req)?;
             Ok(copied)
         });
         reply_written(done, reply);

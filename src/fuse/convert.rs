@@ -34,11 +34,11 @@ pub(crate) fn caller(request: &Request) -> Caller {
     Caller { uid: request.uid(), gid: request.gid(), pid: request.pid() }
 }
 
-/// Whether suid and sgid go with a change of content that this caller makes. With
+/// Who sent the request, if suid and sgid go with the change of content that it makes. With
 /// FUSE_HANDLE_KILLPRIV_V2 the kernel leaves them to us, and says so with WRITE; of SETATTR fuser does
 /// not relay it, and of the others it says nothing. Root has CAP_FSETID and keeps the bits.
-pub(crate) fn loses_set_id(request: &Request) -> bool {
-    request.uid() != 0
+pub(crate) fn unprivileged(request: &Request) -> Option<Caller> {
+    (request.uid() != 0).then(|| caller(request))
 }
 
 /// Names of attributes that the caller may know of, from a list of names each ended by NUL.
@@ -178,9 +178,9 @@ pub(crate) fn rename_how(flags: RenameFlags) -> Result<RenameHow, FsError> {
 }
 
 /// The flags of WRITE. With FUSE_HANDLE_KILLPRIV_V2 the kernel leaves suid and sgid to us.
-pub(crate) fn write_how(flags: WriteFlags) -> WriteHow {
+pub(crate) fn write_how(flags: WriteFlags, caller: Caller) -> WriteHow {
     if flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
-        WriteHow::KillPrivileges
+        WriteHow::KillPrivileges(caller)
     } else {
         WriteHow::Keep
     }
@@ -375,9 +375,10 @@ mod tests {
 
     #[test]
     fn write_kills_privileges_only_when_the_kernel_says_so() {
-        assert_eq!(write_how(WriteFlags::FUSE_WRITE_CACHE), WriteHow::Keep);
+        let caller = Caller { uid: 1, gid: 2, pid: 3 };
+        assert_eq!(write_how(WriteFlags::FUSE_WRITE_CACHE, caller), WriteHow::Keep);
         let killing = WriteFlags::FUSE_WRITE_CACHE | WriteFlags::FUSE_WRITE_KILL_SUIDGID;
-        assert_eq!(write_how(killing), WriteHow::KillPrivileges);
+        assert_eq!(write_how(killing, caller), WriteHow::KillPrivileges(caller));
     }
 
     #[test]

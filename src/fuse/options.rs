@@ -139,14 +139,18 @@ pub enum MountFlag {
     NoExec,
     /// Set-id bits have no effect.
     NoSuid,
+    /// Symbolic links are not followed.
+    NoSymFollow,
     /// Set-id bits have effect.
     Suid,
+    /// Symbolic links are followed.
+    SymFollow,
     /// Writes are on disk when they return.
     Sync,
 }
 
 impl MountFlag {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::Async,
         Self::Atime,
         Self::Dev,
@@ -156,7 +160,9 @@ impl MountFlag {
         Self::NoDev,
         Self::NoExec,
         Self::NoSuid,
+        Self::NoSymFollow,
         Self::Suid,
+        Self::SymFollow,
         Self::Sync,
     ];
 
@@ -177,7 +183,9 @@ impl MountFlag {
             Self::NoDev => "nodev",
             Self::NoExec => "noexec",
             Self::NoSuid => "nosuid",
+            Self::NoSymFollow => "nosymfollow",
             Self::Suid => "suid",
+            Self::SymFollow => "symfollow",
             Self::Sync => "sync",
         }
     }
@@ -194,7 +202,9 @@ impl MountFlag {
             Self::NoDev => (MountFlags::NODEV, true),
             Self::NoExec => (MountFlags::NOEXEC, true),
             Self::NoSuid => (MountFlags::NOSUID, true),
+            Self::NoSymFollow => (MountFlags::NOSYMFOLLOW, true),
             Self::Suid => (MountFlags::NOSUID, false),
+            Self::SymFollow => (MountFlags::NOSYMFOLLOW, false),
             Self::Sync => (MountFlags::SYNCHRONOUS, true),
         }
     }

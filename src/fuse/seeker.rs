@@ -104,28 +104,34 @@ fn find(
     write_back(volume.attr(node)?.size..u64::MAX)?;
     match to {
         SeekTo::Data => {
-            let data = volume.seek(node, at, SeekTo::Data)?;
-            if data > at {
-                write_back(at..data)?;
+            let data = next_data(volume, node, at)?;
+            if data > Some(at) || data.is_none() {
+                write_back(at..data.unwrap_or(u64::MAX))?;
                 return volume.seek(node, at, SeekTo::Data);
             }
-            Ok(data)
+            Ok(at)
         }
         SeekTo::Hole => {
+            let size = volume.attr(node)?.size;
             let mut hole = volume.seek(node, at, SeekTo::Hole)?;
-            loop {
-                let data = match volume.seek(node, hole, SeekTo::Data) {
-                    // The hole that every file ends with.
-                    Err(FsError::Errno(libc::ENXIO)) => return Ok(hole),
-                    found => found?,
-                };
-                write_back(hole..data)?;
+            // Every file ends with a hole, which nobody can have written to.
+            while hole < size {
+                write_back(hole..next_data(volume, node, hole)?.unwrap_or(u64::MAX))?;
                 let next = volume.seek(node, hole, SeekTo::Hole)?;
                 if next == hole {
-                    return Ok(hole);
+                    break;
                 }
                 hole = next;
             }
+            Ok(hole)
         }
+    }
+}
+
+/// Next data at or behind `at`, if there is any.
+fn next_data(volume: &Volume, node: NodeId, at: u64) -> Result<Option<u64>, FsError> {
+    match volume.seek(node, at, SeekTo::Data) {
+        Err(FsError::Errno(libc::ENXIO)) => Ok(None),
+        found => found.map(Some),
     }
 }

@@ -485,6 +485,10 @@ impl Pair {
         let size = self.model.find(ino).and_then(|node| node.size()).ok_or("no such file")?;
         match (to, found) {
             (_, Err(libc::ENXIO)) if at >= size => Ok(()),
+            (SeekTo::Data, Err(libc::ENXIO)) => {
+                let behind = self.model.next_nonzero(ino, at, size).map_err(|e| e.to_string())?;
+                same(&behind, &None)
+            }
             (SeekTo::Data, Ok(found)) if found >= at && found < size => {
                 let skipped = self.model.next_nonzero(ino, at, found).map_err(|e| e.to_string())?;
                 same(&skipped, &None)

@@ -127,7 +127,11 @@ fn same_content(pair: &Pair, ino: Ino, node: NodeId) -> Check {
     // What the volume says is data.
     let mut at = 0;
     while at < size {
-        let data = pair.volume().seek(node, at, SeekTo::Data).map_err(|e| e.to_string())?;
+        let data = match pair.volume().seek(node, at, SeekTo::Data) {
+            // A hole up to the end.
+            Err(FsError::Errno(libc::ENXIO)) => break,
+            found => found.map_err(|error| error.to_string())?,
+        };
         let hole = pair.volume().seek(node, data, SeekTo::Hole).map_err(|e| e.to_string())?;
         if hole <= data || hole > size {
             return Err(format!("data at {data}, hole at {hole} of {size}"));

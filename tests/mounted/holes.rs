@@ -191,6 +191,37 @@ fn holes_are_found_while_writes_are_gathered() {
     });
 }
 
+/// Law: the end of a file is a hole if nobody wrote there, for all that a record lies below.
+#[test]
+fn file_that_was_made_longer_ends_with_a_hole() {
+    MountedVolume::both(|volume| {
+        let path = volume.path("f");
+        let file = open(&path);
+        file.write_all_at(&pattern(0, 4096), 0).unwrap();
+        file.set_len(65_536).unwrap();
+        let check = |file: &File| {
+            assert_eq!(seek(file, SeekFrom::Hole(0)).unwrap(), 4096);
+            for at in [4096, 4097, 61_440, 65_535] {
+                assert_eq!(errno(seek(file, SeekFrom::Data(at))), libc::ENXIO, "{at}");
+                assert_eq!(seek(file, SeekFrom::Hole(at)).unwrap(), at);
+            }
+        };
+        check(&file);
+        drop(file);
+        volume.remount();
+        let file = open(&path);
+        check(&file);
+        file.write_all_at(b"x", 30_000).unwrap();
+        assert_eq!(seek(&file, SeekFrom::Hole(0)).unwrap(), 4096);
+        assert_eq!(seek(&file, SeekFrom::Data(4096)).unwrap(), 28_672);
+        assert_eq!(seek(&file, SeekFrom::Hole(28_672)).unwrap(), 32_768);
+        assert_eq!(errno(seek(&file, SeekFrom::Data(32_768))), libc::ENXIO);
+        file.write_all_at(b"x", 65_535).unwrap();
+        assert_eq!(seek(&file, SeekFrom::Data(32_768)).unwrap(), 61_440);
+        assert_eq!(seek(&file, SeekFrom::Hole(61_440)).unwrap(), 65_536);
+    });
+}
+
 /// Law: what a mapping wrote is data at once.
 #[test]
 fn page_that_a_mapping_wrote_is_data() {
