@@ -185,8 +185,9 @@ impl Volume {
                 self.exchange(&there, &back)
             }
             (_, target) => self.rehoming(&there, &mut || {
-                self.move_over(&source, target.as_ref(), &new_parent, &new_form)?;
-                if form != new_form || parent.id != new_parent.id {
+                self.move_over(&source, target.as_ref(), &new_parent, &new_form, how)?;
+                let is_free = form != new_form || parent.id != new_parent.id;
+                if is_free && how != RenameHow::Whiteout {
                     drop_sidecar(&source.dir, &form);
                 }
                 Ok(())
@@ -239,13 +240,21 @@ impl Volume {
         target: Option<&Found>,
         new_parent: &Arc<Node>,
         new_form: &LowerForm,
+        how: RenameHow,
     ) -> Result<(), FsError> {
         let new_dir = self.dir_of(new_parent)?;
         let new_name = object(new_form);
+        let replacing = match how {
+            RenameHow::Whiteout => LowerRename::Whiteout,
+            RenameHow::Replace | RenameHow::NoReplace | RenameHow::Exchange => LowerRename::Replace,
+        };
         let Some(target) = target else {
             let renamed = store_durable_sidecar(&new_dir, new_form).and_then(|()| {
-                let how = LowerRename::NoReplace;
-                Ok(source.dir.rename(&source.name, &new_dir, new_name, how)?)
+                let new = match replacing {
+                    LowerRename::Replace => LowerRename::NoReplace,
+                    other => other,
+                };
+                Ok(source.dir.rename(&source.name, &new_dir, new_name, new)?)
             });
             renamed.inspect_err(|_| drop_sidecar(&new_dir, new_form))?;
             self.moved(source, new_parent, new_form);
@@ -258,27 +267,29 @@ impl Volume {
             (false, false) => {
                 let text = self.external_target(target);
                 self.pin(target)?;
-                source.dir.rename(&source.name, &new_dir, new_name, LowerRename::Replace)?;
+                source.dir.rename(&source.name, &new_dir, new_name, replacing)?;
                 self.moved(source, new_parent, new_form);
                 if let Some(text) = text {
                     self.drop_target(&text);
                 }
             }
             (true, true) => self
-                .replace_empty_dir(source, target, &new_dir, new_form)
+                .replace_empty_dir(source, target, &new_dir, new_form, replacing)
                 .map(|()| self.moved(source, new_parent, new_form))?,
         }
         Ok(())
     }
 
     /// Puts a directory in the place of an empty one. They change places first, so that the new
-    /// name exists at every moment, and the empty one, marker and all, is removed from the old name.
+    /// name exists at every moment, and the empty one, marker and all, is removed from the old name,
+    /// which is free then or a whiteout.
     fn replace_empty_dir(
         &self,
         source: &Found,
         target: &Found,
         new_dir: &LowerDir,
         new_form: &LowerForm,
+        replacing: LowerRename,
     ) -> Result<(), FsError> {
         own_entries(&target.dir.open_dir(&target.name)?)?;
         self.pin(target)?;
@@ -289,14 +300,14 @@ impl Volume {
             Err(LowerError { errno: libc::EINVAL | libc::EOPNOTSUPP, .. }) => {
                 let temporary = self.temporary_name()?;
                 new_dir.rename(new_name, new_dir, &temporary, LowerRename::Replace)?;
-                source.dir.rename(&source.name, new_dir, new_name, LowerRename::Replace)?;
+                source.dir.rename(&source.name, new_dir, new_name, replacing)?;
                 self.discard_dir(new_dir, &temporary);
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
         }
         let temporary = self.temporary_name()?;
-        source.dir.rename(&source.name, &source.dir, &temporary, LowerRename::Replace)?;
+        source.dir.rename(&source.name, &source.dir, &temporary, replacing)?;
         self.discard_dir(&source.dir, &temporary);
         Ok(())
     }

@@ -101,6 +101,9 @@ pub enum RenameHow {
     NoReplace,
     /// Changes places with it: RENAME_EXCHANGE.
     Exchange,
+    /// Replaces it, and leaves a device 0:0 under the old name, which overlayfs takes for a removed
+    /// entry: RENAME_WHITEOUT.
+    Whiteout,
 }
 
 /// What a write does besides writing.

@@ -172,6 +172,8 @@ pub(crate) fn rename_how(flags: RenameFlags) -> Result<RenameHow, FsError> {
         Ok(RenameHow::NoReplace)
     } else if flags == RenameFlags::RENAME_EXCHANGE {
         Ok(RenameHow::Exchange)
+    } else if flags == RenameFlags::RENAME_WHITEOUT {
+        Ok(RenameHow::Whiteout)
     } else {
         Err(FsError::Errno(libc::EINVAL))
     }
@@ -315,12 +317,13 @@ mod tests {
     }
 
     #[test]
-    fn rename_flags_other_than_noreplace_and_exchange_are_invalid() {
+    fn rename_flags_that_are_not_offered_are_invalid() {
         assert_eq!(rename_how(RenameFlags::empty()), Ok(RenameHow::Replace));
         assert_eq!(rename_how(RenameFlags::RENAME_NOREPLACE), Ok(RenameHow::NoReplace));
         assert_eq!(rename_how(RenameFlags::RENAME_EXCHANGE), Ok(RenameHow::Exchange));
+        assert_eq!(rename_how(RenameFlags::RENAME_WHITEOUT), Ok(RenameHow::Whiteout));
         for flags in [
-            RenameFlags::RENAME_WHITEOUT,
+            RenameFlags::RENAME_NOREPLACE | RenameFlags::RENAME_WHITEOUT,
             RenameFlags::RENAME_NOREPLACE | RenameFlags::RENAME_EXCHANGE,
             RenameFlags::from_bits_retain(1 << 9),
         ] {

@@ -154,6 +154,7 @@ impl LowerDir {
             }
             LowerRename::NoReplace => RenameFlags::NOREPLACE,
             LowerRename::Exchange => RenameFlags::EXCHANGE,
+            LowerRename::Whiteout => RenameFlags::WHITEOUT,
         };
         call("renameat2", || renameat_with(&self.0, name, &to.0, new, flags))
     }

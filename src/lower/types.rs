@@ -214,6 +214,8 @@ pub enum LowerRename {
     NoReplace,
     /// Changes places with it; fails with ENOENT if there is none.
     Exchange,
+    /// Replaces it, and leaves a device 0:0 under the old name.
+    Whiteout,
 }
 
 /// A time to set.

@@ -1,7 +1,7 @@
 //! rename and renameat2.
 
 use std::fs::{self, File};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -59,7 +59,92 @@ fn flags_that_make_no_sense_are_invalid() {
         write(&a, "a");
         let both = RenameFlags::NOREPLACE | RenameFlags::EXCHANGE;
         assert_eq!(errno(rename2(&a, &b, both)), libc::EINVAL);
-        assert_eq!(errno(rename2(&a, &b, RenameFlags::WHITEOUT)), libc::EINVAL);
+        let both = RenameFlags::NOREPLACE | RenameFlags::WHITEOUT;
+        assert_eq!(errno(rename2(&a, &b, both)), libc::EINVAL);
+    });
+}
+
+/// Law: what was moved away leaves a whiteout, whatever it was and whatever it replaces.
+#[test]
+fn whiteout_takes_the_old_name() {
+    MountedVolume::both(|volume| {
+        let long = "n".repeat(250);
+        for old in ["old", &long] {
+            for target in [None, Some("f"), Some("d")] {
+                let (old, new) = (volume.path(old), volume.path("new"));
+                if target == Some("d") {
+                    fs::create_dir(&old).unwrap();
+                    write(&old.join("f"), "inside");
+                    fs::create_dir(&new).unwrap();
+                } else {
+                    write(&old, "content");
+                    target.inspect(|_| write(&new, "replaced"));
+                }
+                rename2(&old, &new, RenameFlags::WHITEOUT).unwrap();
+                volume.remount();
+                let left = old.symlink_metadata().unwrap();
+                assert!(left.file_type().is_char_device());
+                assert_eq!(left.rdev(), 0);
+                fs::remove_file(&old).unwrap();
+                if target == Some("d") {
+                    assert_eq!(read(&new.join("f")), b"inside");
+                    fs::remove_dir_all(&new).unwrap();
+                } else {
+                    assert_eq!(read(&new), b"content");
+                    fs::remove_file(&new).unwrap();
+                }
+            }
+        }
+    });
+}
+
+/// Law: overlayfs takes a mount for its upper layer, as which it is told what is removed below.
+#[test]
+fn overlayfs_keeps_its_changes_in_a_mount() {
+    use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+    if !crate::user::is_root() {
+        return crate::mount::skip("not root");
+    }
+    MountedVolume::both(|volume| {
+        let below = tempfile::tempdir().unwrap();
+        fs::create_dir(below.path().join("d")).unwrap();
+        for name in ["removed", "changed", "moved", "d/inner"] {
+            write(&below.path().join(name), name);
+        }
+        for dir in ["upper", "work", "at"] {
+            fs::create_dir(volume.path(dir)).unwrap();
+        }
+        let at = tempfile::tempdir().unwrap();
+        let at = at.path();
+        let data = std::ffi::CString::new(format!(
+            "lowerdir={},upperdir={},workdir={}",
+            below.path().display(),
+            volume.path("upper").display(),
+            volume.path("work").display()
+        ));
+        let data = data.unwrap();
+        match mount("overlay", at, "overlay", MountFlags::empty(), data.as_c_str()) {
+            Err(rustix::io::Errno::NODEV) => return crate::mount::skip("no overlayfs"),
+            mounted => mounted.unwrap(),
+        }
+        let check = || {
+            assert_eq!(errno(at.join("removed").metadata()), libc::ENOENT);
+            assert_eq!(errno(at.join("moved").metadata()), libc::ENOENT);
+            assert_eq!(read(&at.join("changed")), b"anew");
+            assert_eq!(read(&at.join("here")), b"moved");
+            assert_eq!(fs::read_dir(at.join("d")).unwrap().count(), 0);
+        };
+        fs::remove_file(at.join("removed")).unwrap();
+        write(&at.join("changed"), "anew");
+        fs::rename(at.join("moved"), at.join("here")).unwrap();
+        fs::remove_dir_all(at.join("d")).unwrap();
+        fs::create_dir(at.join("d")).unwrap();
+        check();
+        unmount(at, UnmountFlags::empty()).unwrap();
+        volume.remount();
+        mount("overlay", at, "overlay", MountFlags::empty(), data.as_c_str()).unwrap();
+        check();
+        unmount(at, UnmountFlags::empty()).unwrap();
     });
 }
 
