@@ -6,8 +6,8 @@ thread_local! {
     static SPARE: Cell<Option<Vec<u8>>> = const { Cell::new(None) };
 }
 
-/// Longest buffer that is kept, in bytes. A request has at most 1 MiB of plaintext, about 260 pages.
-const KEPT_LEN_MAX: usize = 2 * 1024 * 1024;
+/// Longest buffer that is kept, in bytes. A request has at most 256 KiB of plaintext, about 66 pages.
+const KEPT_LEN_MAX: usize = 512 * 1024;
 
 /// Runs `work` on a buffer of `len` bytes with unspecified content.
 pub fn with_buffer<T>(len: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {

@@ -1,4 +1,4 @@
-//! Extended attributes: `user.*` is sealed, name and value; all others pass through.
+//! Extended attributes: `user.*` is sealed, name and value; all others pass through, but for the label.
 
 use std::sync::Arc;
 
@@ -11,6 +11,10 @@ use crate::lower::{LowerError, NodeKind, TimeSpec, XattrFlags};
 use crate::secret::Secret;
 
 const USER: &[u8] = b"user.";
+
+/// The label of SELinux. It is the lower file's own; whatever lies in a mount has the mount's. A
+/// program that is told so does not ask for it again, file by file, as ls(1) does.
+const LABEL: &[u8] = b"security.selinux";
 
 /// Longest name in bytes: XATTR_NAME_MAX of Linux.
 const NAME_LEN_MAX: usize = 255;
@@ -38,6 +42,7 @@ impl Volume {
             XattrHow::Replace => XattrFlags::Replace,
         };
         check_lengths(name, value)?;
+        check_label(name)?;
         if !name.starts_with(USER) {
             return self.store_xattr(&node, name, value, how);
         }
@@ -58,6 +63,7 @@ impl Volume {
     /// ENODATA, `FsError::Key`, `FsError::Corrupt`, `FsError::Lower`.
     pub fn find_xattr(&self, node: NodeId, name: &[u8]) -> Result<Vec<u8>, FsError> {
         let node = self.nodes.find(node)?;
+        check_label(name)?;
         if !name.starts_with(USER) {
             return self.load_xattr(&node, name);
         }
@@ -90,6 +96,7 @@ impl Volume {
                 }
                 // Put there by somebody else; it is not ours to show.
                 (false, true) => continue,
+                (false, false) if lower == LABEL => continue,
                 (false, false) => lower,
             };
             list.extend_from_slice(&name);
@@ -105,6 +112,7 @@ impl Volume {
     pub fn remove_xattr(&self, node: NodeId, name: &[u8]) -> Result<(), FsError> {
         self.check_writable()?;
         let node = self.nodes.find(node)?;
+        check_label(name)?;
         let sealed;
         let lower = match name.starts_with(USER) {
             true => {
@@ -251,6 +259,10 @@ pub(super) struct StoredXattr {
     pub name: Vec<u8>,
     /// Lower value.
     pub value: Vec<u8>,
+}
+
+fn check_label(name: &[u8]) -> Result<(), FsError> {
+    if name == LABEL { Err(FsError::Unsupported) } else { Ok(()) }
 }
 
 fn check_lengths(name: &[u8], value: &[u8]) -> Result<(), FsError> {

@@ -5,7 +5,7 @@
 //! `fuse_file_open`; fs/fuse/dir.c, `fuse_atomic_open`): a new file costs LOOKUP, MKNOD and WRITE,
 //! and a cached one costs nothing to open, read and close.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::io;
 use std::ops::ControlFlow;
@@ -19,7 +19,7 @@ use fuser::{
     Generation, INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags,
     PollNotifier, RenameFlags, ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory,
     ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen,
-    ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, RequestId, TimeOrNow, WriteFlags,
 };
 
 use crate::fs::{Attr, FsError, NodeId, SetAttr, Volume};
@@ -30,6 +30,7 @@ use crate::fuse::convert::{
 };
 use crate::fuse::errno::errno;
 use crate::fuse::guard::Guard;
+use crate::fuse::linger::Linger;
 use crate::fuse::negotiate::{Spared, drops_pages_when_written, negotiate};
 use crate::fuse::seeker::Seeker;
 use crate::fuse::session::Invalidator;
@@ -47,6 +48,9 @@ const SET_ID: u32 = 0o6000;
 const ACCESS_ACL: &str = "system.posix_acl_access";
 
 thread_local! {
+    /// The FORGET under way.
+    static FORGETTING: Cell<Option<RequestId>> = const { Cell::new(None) };
+
     /// Plaintext of the READ under way. Kept, because fresh pages cost more than the cipher.
     static PLAIN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -60,6 +64,7 @@ pub struct Adapter {
     root_only: bool,
     /// Set before the first request is served.
     invalidator: Arc<OnceLock<Invalidator>>,
+    linger: Arc<Linger>,
     ttl: Duration,
     spared: Spared,
     seeking: Seeking,
@@ -83,6 +88,7 @@ impl Adapter {
         counters: Arc<Counters>,
         options: &MountOptions,
         invalidator: Arc<OnceLock<Invalidator>>,
+        linger: Arc<Linger>,
     ) -> Self {
         let caching = options.caching();
         Self {
@@ -90,6 +96,7 @@ impl Adapter {
             caching,
             root_only: options.is_root_only(),
             invalidator,
+            linger,
             ttl: caching.ttl(),
             spared: Spared::default(),
             seeking: match caching {
@@ -178,6 +185,7 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let _lingering = self.linger.behind();
         let found = self.guard.run(Op::Lookup, |v| v.lookup(node(parent), &plain_name(name)?));
         match found {
             Ok(Some(attr)) => reply.entry(&self.ttl, &file_attr(&attr), GENERATION),
@@ -188,7 +196,10 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn forget(&self, _: &Request, ino: INodeNo, count: u64) {
+    fn forget(&self, req: &Request, ino: INodeNo, count: u64) {
+        // fuser hands over the nodes of one request one by one.
+        let is_another = FORGETTING.replace(Some(req.unique())) != Some(req.unique());
+        let _lingering = is_another.then(|| self.linger.behind());
         // FORGET has no reply, hence nobody to tell.
         let _ = self.guard.run(Op::Forget, |v| {
             v.forget(node(ino), count);
@@ -197,6 +208,7 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let _lingering = self.linger.behind();
         self.reply_attr(self.guard.run(Op::GetAttr, |v| v.attr(node(ino))), reply);
     }
 
@@ -218,6 +230,7 @@ impl Filesystem for Adapter {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        let _lingering = self.linger.behind();
         let set = SetAttr {
             mode: mode.map(permission_bits),
             uid,
@@ -236,6 +249,7 @@ impl Filesystem for Adapter {
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
+        let _lingering = self.linger.behind();
         match self.guard.run(Op::ReadLink, |v| v.readlink(node(ino))) {
             Ok(target) => reply.data(&target),
             Err(errno) => reply.error(errno),
@@ -252,6 +266,7 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
+        let _lingering = self.linger.behind();
         let made = self.guard.run(Op::MkNod, |v| {
             v.mknod(node(parent), &plain_name(name)?, mode, umask, rdev, caller(req))
         });
@@ -267,6 +282,7 @@ impl Filesystem for Adapter {
         umask: u32,
         reply: ReplyEntry,
     ) {
+        let _lingering = self.linger.behind();
         let made = self.guard.run(Op::MkDir, |v| {
             v.mkdir(node(parent), &plain_name(name)?, mode, umask, caller(req))
         });
@@ -274,11 +290,13 @@ impl Filesystem for Adapter {
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _lingering = self.linger.behind();
         let done = self.guard.run(Op::Unlink, |v| v.unlink(node(parent), &plain_name(name)?));
         reply_empty(done, reply);
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _lingering = self.linger.behind();
         let done = self.guard.run(Op::RmDir, |v| v.rmdir(node(parent), &plain_name(name)?));
         reply_empty(done, reply);
     }
@@ -291,6 +309,7 @@ impl Filesystem for Adapter {
         target: &Path,
         reply: ReplyEntry,
     ) {
+        let _lingering = self.linger.behind();
         let target = target.as_os_str().as_bytes();
         let made = self
             .guard
@@ -308,6 +327,7 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
+        let _lingering = self.linger.behind();
         let done = self.guard.run(Op::Rename, |v| {
             let (old, new) = (plain_name(name)?, plain_name(new_name)?);
             v.rename(node(parent), &old, node(new_parent), &new, rename_how(flags)?)
@@ -316,6 +336,7 @@ impl Filesystem for Adapter {
     }
 
     fn link(&self, _: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let _lingering = self.linger.behind();
         let made =
             self.guard.run(Op::Link, |v| v.link(node(ino), node(parent), &plain_name(name)?));
         self.reply_entry(made, reply);
@@ -341,6 +362,7 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        let _lingering = self.linger.behind();
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         let _asking = asking(req);
         PLAIN.with_borrow_mut(|plain| {
@@ -363,6 +385,7 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        let _lingering = self.linger.behind();
         let _asking = asking(req);
         let done = self.guard.run(Op::Write, |v| {
             let len = v.write(node(ino), at, data, write_how(flags, caller(req)))?;
@@ -394,6 +417,7 @@ impl Filesystem for Adapter {
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, data: bool, reply: ReplyEmpty) {
+        let _lingering = self.linger.behind();
         reply_empty(self.guard.run(Op::Fsync, |v| v.sync(node(ino), sync_scope(data))), reply);
     }
 
@@ -415,6 +439,7 @@ impl Filesystem for Adapter {
         cookie: u64,
         mut reply: ReplyDirectory,
     ) {
+        let _lingering = self.linger.behind();
         let mut given = Given::default();
         let done = self.guard.run(Op::ReadDir, |v| {
             v.read_dir(node(ino), cookie, &mut |entry| {
@@ -436,6 +461,7 @@ impl Filesystem for Adapter {
         cookie: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
+        let _lingering = self.linger.behind();
         let mut given = Given::default();
         let done = self.guard.run(Op::ReadDirPlus, |v| {
             v.read_dir_plus(node(ino), cookie, &mut |entry, attr| {
@@ -460,6 +486,7 @@ impl Filesystem for Adapter {
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        let _lingering = self.linger.behind();
         match self.guard.run(Op::StatFs, Volume::statfs) {
             Ok(s) => reply.statfs(
                 s.blocks, s.bfree, s.bavail, s.files, s.ffree, s.bsize, s.namelen, s.frsize,
@@ -478,6 +505,7 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
+        let _lingering = self.linger.behind();
         let done = self.guard.run(Op::SetXattr, |v| {
             v.set_xattr(node(ino), name.as_bytes(), value, xattr_how(flags)?)?;
             match name == ACCESS_ACL && req.uid() != 0 {
@@ -491,11 +519,13 @@ impl Filesystem for Adapter {
     }
 
     fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, room: u32, reply: ReplyXattr) {
+        let _lingering = self.linger.behind();
         let found = self.guard.run(Op::GetXattr, |v| v.find_xattr(node(ino), name.as_bytes()));
         reply_xattr(found, room, reply);
     }
 
     fn listxattr(&self, req: &Request, ino: INodeNo, room: u32, reply: ReplyXattr) {
+        let _lingering = self.linger.behind();
         let listed = self.guard.run(Op::ListXattr, |v| v.list_xattrs(node(ino)));
         reply_xattr(listed.map(|names| visible_xattrs(names, req)), room, reply);
     }
@@ -509,6 +539,7 @@ impl Filesystem for Adapter {
     /// The kernel checks itself, unless only root enters. What stops root is a file that nobody may
     /// execute (access(2)).
     fn access(&self, _: &Request, ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        let _lingering = self.linger.behind();
         if !self.root_only {
             return reply.error(self.guard.not_served(Op::Access));
         }

@@ -11,6 +11,7 @@ mod device;
 mod errno;
 mod error;
 mod guard;
+mod linger;
 mod mounter;
 mod mountinfo;
 mod negotiate;

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use fuser::{InitFlags, KernelConfig, Version};
 
-/// Bytes in one WRITE; the kernel's limit without privileges (256 pages).
-const WRITE_LEN_MAX: u32 = 1 << 20;
+/// Bytes in one WRITE, and in one READ. Plaintext and ciphertext of a request stay in the processor's
+/// own cache; twice or four times as much costs memory, and gains nothing.
+const WRITE_LEN_MAX: u32 = 1 << 18;
 
-/// Bytes that the kernel reads ahead, where its own setting allows as many.
-const READ_AHEAD_LEN_MAX: u32 = 1 << 20;
+/// Bytes that the kernel reads ahead, where its own setting allows as many: one READ.
+const READ_AHEAD_LEN_MAX: u32 = WRITE_LEN_MAX;
 
 /// Requests that nobody waits for (read-ahead, writeback) which may be under way together.
 const BACKGROUND_REQUESTS_MAX: u16 = 64;

@@ -12,7 +12,7 @@ pub(crate) const SUBTYPE: &str = "kmsfs";
 /// Threads that serve requests, at least: a request that waits for an HSM must not stop the others.
 const THREADS_MIN: usize = 4;
 
-/// Threads that serve requests, at most: each holds a buffer of 1 MiB for requests, and as much for
+/// Threads that serve requests, at most: each holds a buffer of 256 KiB for requests, and as much for
 /// replies.
 const THREADS_MAX: usize = 256;
 

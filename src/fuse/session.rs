@@ -11,6 +11,7 @@ use fuser::{BackgroundSession, Config, Filesystem, INodeNo, Notifier, Session, S
 
 use crate::fs::{NodeId, Volume};
 use crate::fuse::device::is_connected;
+use crate::fuse::linger::Linger;
 use crate::fuse::mountinfo::{MountIdentity, MountTable};
 use crate::fuse::{Adapter, Counters, MountError, MountFlag, MountOptions, Mounter};
 
@@ -45,8 +46,15 @@ pub fn mount_by(
 ) -> Result<Mounted, MountError> {
     let counters = Arc::new(Counters::default());
     let invalidator = Arc::new(OnceLock::new());
-    let adapter = Adapter::new(volume, Arc::clone(&counters), options, Arc::clone(&invalidator));
-    start(mounter, adapter, counters, options, &invalidator)
+    let linger = Arc::new(Linger::default());
+    let adapter = Adapter::new(
+        volume,
+        Arc::clone(&counters),
+        options,
+        Arc::clone(&invalidator),
+        Arc::clone(&linger),
+    );
+    start(mounter, adapter, counters, options, &invalidator, &linger)
 }
 
 /// Gives a mount other flags, as `mount -o remount` does.
@@ -75,6 +83,7 @@ fn start<F: Filesystem>(
     counters: Arc<Counters>,
     options: &MountOptions,
     invalidator: &OnceLock<Invalidator>,
+    linger: &Linger,
 ) -> Result<Mounted, MountError> {
     options.check()?;
     let mount_point = usable_directory(&options.mount_point)?;
@@ -90,7 +99,7 @@ fn start<F: Filesystem>(
         identity: entry.identity,
         connection: Arc::downgrade(&connection),
     };
-    match serve(filesystem, &connection, options, invalidator) {
+    match serve(filesystem, &connection, options, invalidator, linger) {
         Ok(session) => {
             unmounter.mounter.widen_read_ahead(&unmounter.identity);
             let mounted = Mounted { session: Some(session), unmounter, counters, connection };
@@ -111,6 +120,7 @@ fn serve<F: Filesystem>(
     connection: &OwnedFd,
     options: &MountOptions,
     invalidator: &OnceLock<Invalidator>,
+    linger: &Linger,
 ) -> io::Result<BackgroundSession> {
     let device = connection.try_clone()?;
     let mut config = Config::default();
@@ -120,12 +130,14 @@ fn serve<F: Filesystem>(
     // writeback, which asks as user 0 whoever mounted.
     let session = Session::from_fd(filesystem, device, SessionACL::All, config)?;
     invalidator.get_or_init(|| Invalidator { notifier: session.notifier() });
+    linger.start(connection.try_clone()?);
     session.spawn()
 }
 
-/// Lets the kernel read ahead as far as one request may carry: its own bound for FUSE is 128 KiB, and
-/// only root may raise it, and only behind INIT, which lowers it again. Without, sequential reads take
-/// more requests; nothing else is lost.
+/// Lets the kernel read ahead further than its own bound for FUSE, 128 KiB. Only root may, and only
+/// behind INIT, which lowers it again. Without, sequential reads take more requests; nothing else is
+/// lost. Longer requests would take more time: ciphertext and plaintext would leave the processor's
+/// own cache.
 pub(crate) fn widen_read_ahead(device: &OsStr) {
     let bound = Path::new("/sys/class/bdi").join(device).join("read_ahead_kb");
     if let Err(error) = std::fs::write(&bound, READ_AHEAD_KIB) {
@@ -133,8 +145,8 @@ pub(crate) fn widen_read_ahead(device: &OsStr) {
     }
 }
 
-/// KiB; one READ of the longest kind.
-const READ_AHEAD_KIB: &str = "1024";
+/// KiB.
+const READ_AHEAD_KIB: &str = "256";
 
 /// The path as the table of mounts will show it.
 fn usable_directory(path: &Path) -> Result<PathBuf, MountError> {
@@ -360,6 +372,7 @@ mod tests {
                 counters,
                 &options(place),
                 &OnceLock::new(),
+                &Linger::default(),
             )
             .unwrap(),
         )
@@ -452,8 +465,8 @@ mod tests {
         }
         let counters = Arc::new(Counters::default());
         let unused = OnceLock::new();
-        let failed =
-            start(Mounter::Here, BareRoot { answers: false }, counters, &options(&place), &unused);
+        let (root, linger) = (BareRoot { answers: false }, Linger::default());
+        let failed = start(Mounter::Here, root, counters, &options(&place), &unused, &linger);
         let failed = failed.map(|mounted| mounted.has_ended());
         assert_eq!(failed, Err(MountError::NotAnswering { errno: libc::ETIMEDOUT }));
         assert!(place.path().is_dir(), "something is still mounted there");

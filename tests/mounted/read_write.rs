@@ -223,7 +223,7 @@ fn cached_file_is_opened_and_read_without_a_request() {
 
 /// Law: the kernel reads ahead as far as one request may carry, where root may tell it to.
 #[test]
-fn sequential_read_asks_for_a_mebibyte_at_a_time() {
+fn sequential_read_asks_for_as_much_as_a_request_carries() {
     const LEN: usize = 32 << 20;
     if !rustix::process::geteuid().is_root() {
         return crate::mount::skip("not root");
@@ -235,7 +235,8 @@ fn sequential_read_asks_for_a_mebibyte_at_a_time() {
         let before = volume.count("read");
         assert!(read(&path) == pattern(0, LEN));
         let reads = volume.count("read") - before;
-        // The window grows to its full length first.
-        assert!(reads < 60, "{reads} requests for 32 MiB");
+        // 128 of 256 KiB, but for the window, which grows to its full length first; without the wider
+        // bound they would be twice as many.
+        assert!(reads < 160, "{reads} requests for 32 MiB");
     });
 }

@@ -75,6 +75,39 @@ fn attributes_of_files_and_directories_come_back() {
     });
 }
 
+/// Law: the label of the lower file is not shown, and cannot be changed from inside.
+#[test]
+fn label_of_selinux_is_not_supported() {
+    if !is_root() {
+        return skip("labels are set by root");
+    }
+    MountedVolume::both(|volume| {
+        let file = volume.path("f");
+        write(&file, "content");
+        let number = file.metadata().unwrap().ino();
+        let below = fs::read_dir(volume.lower()).unwrap().map(|entry| entry.unwrap());
+        let lower = below.map(|entry| entry.path()).find(|path| {
+            let found = fs::symlink_metadata(path).unwrap();
+            found.ino() == number
+        });
+        let lower = lower.unwrap();
+        let label = "security.selinux";
+        // A kernel with SELinux decides itself which labels there are.
+        if set(&lower, label, b"system_u:object_r:usr_t:s0", XattrFlags::empty()).is_err() {
+            return;
+        }
+        volume.remount();
+        assert_eq!(errno(value(&file, label)), libc::EOPNOTSUPP);
+        assert_eq!(errno(set(&file, label, b"x", XattrFlags::empty())), libc::EOPNOTSUPP);
+        let removed = rustix::fs::lremovexattr(&file, label);
+        assert_eq!(removed.unwrap_err(), rustix::io::Errno::OPNOTSUPP);
+        let mut names = vec![0; 4096];
+        let len = rustix::fs::llistxattr(&file, &mut names).unwrap();
+        assert!(!String::from_utf8_lossy(&names[..len]).contains(label));
+        assert_eq!(value(&lower, label).unwrap(), b"system_u:object_r:usr_t:s0");
+    });
+}
+
 #[test]
 fn create_and_replace_are_told_apart() {
     MountedVolume::both(|volume| {
