@@ -484,4 +484,5 @@ def main():
     print(*table(samples, [kind.name for kind in kinds]), sep="\n")
 
 
-main()
+if __name__ == "__main__":
+    main()
