@@ -22,8 +22,8 @@ pub(super) struct MlDsaKey {
     spec: KeySpec,
     pair: PqdsaKeyPair,
     verification: &'static PqdsaVerificationAlgorithm,
-    /// What the key was made from: mu is signed by a library that takes nothing else.
-    seed: Secret<32>,
+    /// What the key was made from, if that was kept: mu is signed by a library that takes nothing else.
+    seed: Option<Secret<32>>,
 }
 
 pub(super) fn scheme(
@@ -43,17 +43,17 @@ impl MlDsaKey {
         let pair = PqdsaKeyPair::from_pkcs8(signing, pkcs8).ok()?;
         let public: PublicKeyX509Der<'_> = pair.public_key().as_der().ok()?;
         let public = public.as_ref().to_vec();
-        let seed = <&[u8; 32]>::try_from(pkcs8.get(PKCS8_HEAD_LEN..)?).ok()?;
-        let seed = Secret::fill_with(|out| out.copy_from_slice(seed));
+        let seed = pkcs8.get(PKCS8_HEAD_LEN..).and_then(|rest| <&[u8; 32]>::try_from(rest).ok());
+        let seed = seed.map(|seed| Secret::fill_with(|out| out.copy_from_slice(seed)));
         Some((Self { spec, pair, verification, seed }, public))
     }
 
     pub(super) fn sign(&self, kind: MessageType, message: &[u8]) -> Result<Vec<u8>, KmsError> {
         let signature = match kind {
             MessageType::ExternalMu => match self.spec {
-                KeySpec::MlDsa44 => sign_mu::<MlDsa44>(&self.seed, message),
-                KeySpec::MlDsa65 => sign_mu::<MlDsa65>(&self.seed, message),
-                _ => sign_mu::<MlDsa87>(&self.seed, message),
+                KeySpec::MlDsa44 => sign_mu::<MlDsa44>(self.seed.as_ref(), message),
+                KeySpec::MlDsa65 => sign_mu::<MlDsa65>(self.seed.as_ref(), message),
+                _ => sign_mu::<MlDsa87>(self.seed.as_ref(), message),
             },
             MessageType::Raw | MessageType::Digest => self.sign_message(message),
         };
@@ -71,9 +71,9 @@ impl MlDsaKey {
     pub(super) fn is_valid(&self, kind: MessageType, message: &[u8], signature: &[u8]) -> bool {
         let is_valid = match kind {
             MessageType::ExternalMu => match self.spec {
-                KeySpec::MlDsa44 => verify_mu::<MlDsa44>(&self.seed, message, signature),
-                KeySpec::MlDsa65 => verify_mu::<MlDsa65>(&self.seed, message, signature),
-                _ => verify_mu::<MlDsa87>(&self.seed, message, signature),
+                KeySpec::MlDsa44 => verify_mu::<MlDsa44>(self.seed.as_ref(), message, signature),
+                KeySpec::MlDsa65 => verify_mu::<MlDsa65>(self.seed.as_ref(), message, signature),
+                _ => verify_mu::<MlDsa87>(self.seed.as_ref(), message, signature),
             },
             MessageType::Raw | MessageType::Digest => {
                 UnparsedPublicKey::new(self.verification, self.pair.public_key().as_ref())
@@ -86,15 +86,16 @@ impl MlDsaKey {
 }
 
 /// Signs mu (FIPS 204, algorithm 7 from line 7 on), hedged with fresh randomness.
-fn sign_mu<P: MlDsaParams>(seed: &Secret<32>, mu: &[u8]) -> Option<Vec<u8>> {
-    let signature = expand::<P>(seed).sign_mu_randomized(&mu.try_into().ok()?, &mut SysRng).ok()?;
+fn sign_mu<P: MlDsaParams>(seed: Option<&Secret<32>>, mu: &[u8]) -> Option<Vec<u8>> {
+    let signature =
+        expand::<P>(seed?).sign_mu_randomized(&mu.try_into().ok()?, &mut SysRng).ok()?;
     Some(signature.encode().to_vec())
 }
 
 /// Checks a signature over mu (FIPS 204, algorithm 8 from line 8 on).
-fn verify_mu<P: MlDsaParams>(seed: &Secret<32>, mu: &[u8], signature: &[u8]) -> Option<()> {
+fn verify_mu<P: MlDsaParams>(seed: Option<&Secret<32>>, mu: &[u8], signature: &[u8]) -> Option<()> {
     let signature = Signature::<P>::decode(&signature.try_into().ok()?)?;
-    expand::<P>(seed).verifying_key().verify_mu(&mu.try_into().ok()?, &signature).then_some(())
+    expand::<P>(seed?).verifying_key().verify_mu(&mu.try_into().ok()?, &signature).then_some(())
 }
 
 fn expand<P: MlDsaParams>(seed: &Secret<32>) -> Box<ExpandedSigningKey<P>> {
