@@ -4,6 +4,23 @@
 //! panic is caught at the edge and must not stop the mount.
 
 use std::ops::{Deref, DerefMut};
+#[cfg(not(feature = "shuttle"))]
+use std::{sync as locks, thread_local};
+
+/// Locks, and memory of a thread, under which a scheduler chooses who goes on: tests/shuttle.rs.
+#[cfg(feature = "shuttle")]
+use shuttle::{sync as locks, thread_local};
+
+/// A lock without a rank, of a leaf: nobody who holds it takes one that has an owner.
+pub use locks::Mutex as LeafMutex;
+
+/// Lets others go on for a moment.
+pub fn pause() {
+    #[cfg(feature = "shuttle")]
+    shuttle::thread::yield_now();
+    #[cfg(not(feature = "shuttle"))]
+    std::thread::sleep(std::time::Duration::from_micros(50));
+}
 
 /// Order in which locks may be taken. No KMS call is made under a rank of [`Rank::Header`] or less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +49,7 @@ pub enum Rank {
 
 #[cfg(debug_assertions)]
 mod held {
-    use super::Rank;
+    use super::{Rank, thread_local};
     use std::cell::RefCell;
 
     thread_local! {
@@ -40,7 +57,8 @@ mod held {
     }
 
     pub(super) fn take(rank: Rank) {
-        HELD.with_borrow_mut(|held| {
+        HELD.with(|held| {
+            let mut held = held.borrow_mut();
             if let Some(top) = held.iter().max() {
                 // Two directories are taken in a stated order (ancestor first), hence `<=`.
                 let in_order =
@@ -52,7 +70,8 @@ mod held {
     }
 
     pub(super) fn give_back(rank: Rank) {
-        HELD.with_borrow_mut(|held| {
+        HELD.with(|held| {
+            let mut held = held.borrow_mut();
             if let Some(at) = held.iter().rposition(|r| *r == rank) {
                 held.remove(at);
             }
@@ -116,7 +135,7 @@ mod jitter {
 #[derive(Debug)]
 pub struct Mutex<T> {
     rank: Rank,
-    inner: std::sync::Mutex<T>,
+    inner: locks::Mutex<T>,
 }
 
 /// What [`Mutex::lock`] and the two calls of [`RwLock`] return: unlocks on drop.
@@ -149,11 +168,11 @@ impl<G> Drop for Guard<G> {
 impl<T> Mutex<T> {
     /// A lock around `value`.
     pub const fn new(rank: Rank, value: T) -> Self {
-        Self { rank, inner: std::sync::Mutex::new(value) }
+        Self { rank, inner: locks::Mutex::new(value) }
     }
 
     /// Waits for the lock.
-    pub fn lock(&self) -> Guard<std::sync::MutexGuard<'_, T>> {
+    pub fn lock(&self) -> Guard<locks::MutexGuard<'_, T>> {
         held::take(self.rank);
         jitter::pause();
         let inner = self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -165,17 +184,17 @@ impl<T> Mutex<T> {
 #[derive(Debug)]
 pub struct RwLock<T> {
     rank: Rank,
-    inner: std::sync::RwLock<T>,
+    inner: locks::RwLock<T>,
 }
 
 impl<T> RwLock<T> {
     /// A lock around `value`.
     pub const fn new(rank: Rank, value: T) -> Self {
-        Self { rank, inner: std::sync::RwLock::new(value) }
+        Self { rank, inner: locks::RwLock::new(value) }
     }
 
     /// Waits for shared access.
-    pub fn read(&self) -> Guard<std::sync::RwLockReadGuard<'_, T>> {
+    pub fn read(&self) -> Guard<locks::RwLockReadGuard<'_, T>> {
         held::take(self.rank);
         jitter::pause();
         let inner = self.inner.read().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -183,7 +202,7 @@ impl<T> RwLock<T> {
     }
 
     /// Waits for exclusive access.
-    pub fn write(&self) -> Guard<std::sync::RwLockWriteGuard<'_, T>> {
+    pub fn write(&self) -> Guard<locks::RwLockWriteGuard<'_, T>> {
         held::take(self.rank);
         jitter::pause();
         let inner = self.inner.write().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -30,7 +30,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
 ];
 
 /// Crate and the only places that may name it.
-const NAMED_IN: [(&str, &[&str]); 13] = [
+const NAMED_IN: [(&str, &[&str]); 14] = [
     ("bip39::", &["kms"]),
     ("fuser::", &["fuse"]),
     ("hyper::", &["http"]),
@@ -44,6 +44,7 @@ const NAMED_IN: [(&str, &[&str]); 13] = [
     ("aes_gcm::", &["crypto"]),
     ("argon2::", &["kms"]),
     ("aes_siv::", &["crypto"]),
+    ("shuttle::", &["sync"]),
 ];
 
 fn sources() -> Vec<(String, String)> {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::format::layout::{is_legal, plain_len};
 use crate::format::symlink::{self, LowerTarget, inline_plain_len};
 use crate::fs::content::{Trust, u64_of};
-use crate::fs::nodes::{Node, Place};
+use crate::fs::nodes::Node;
 use crate::fs::resize::EmptyHeader;
+use crate::fs::volume::Spot;
 use crate::fs::{Attr, Caller, FsError, NodeId, SetAttr, SetTime, StatFs, Volume};
 use crate::lower::{LowerDir, LowerStat, NodeKind, TimeSpec, is_in_group};
 use crate::name::LowerName;
@@ -33,11 +34,14 @@ impl Volume {
 
     /// stat of a node, wherever it lies.
     pub(super) fn stat_of(&self, node: &Arc<Node>) -> Result<LowerStat, FsError> {
-        Ok(match node.place() {
-            Place::Root => self.root_pin.stat()?,
-            Place::Named { parent, name } => self.dir_of(&parent)?.stat(&name)?,
-            Place::Pinned(pinned) => pinned.stat()?,
-        })
+        let stat = |spot: Spot<'_>| {
+            Ok(match spot {
+                Spot::Root => self.root_pin.stat()?,
+                Spot::Named(dir, name) => dir.stat(name)?,
+                Spot::Pinned(pinned) => pinned.stat()?,
+            })
+        };
+        self.at_own_place(node, stat, |stat| Ok(*stat))
     }
 
     /// Attributes of an entry that was found by name.
@@ -106,13 +110,14 @@ impl Volume {
             }
         }
         if set.uid.is_some() || set.gid.is_some() {
-            match node.place() {
-                Place::Root => self.root_pin.chown(set.uid, set.gid)?,
-                Place::Named { parent, name } => {
-                    self.dir_of(&parent)?.chown(&name, set.uid, set.gid)?;
-                }
-                Place::Pinned(pinned) => pinned.chown(set.uid, set.gid)?,
-            }
+            self.at_place(&node, |spot| {
+                let _: () = match spot {
+                    Spot::Root => self.root_pin.chown(set.uid, set.gid)?,
+                    Spot::Named(dir, name) => dir.chown(name, set.uid, set.gid)?,
+                    Spot::Pinned(pinned) => pinned.chown(set.uid, set.gid)?,
+                };
+                Ok(())
+            })?;
         }
         if let Some(mode) = set.mode {
             self.chmod(&node, mode)?;
@@ -166,12 +171,14 @@ impl Volume {
     }
 
     pub(super) fn chmod(&self, node: &Arc<Node>, mode: u32) -> Result<(), FsError> {
-        let _: () = match node.place() {
-            Place::Root => self.root_pin.chmod(mode)?,
-            Place::Named { parent, name } => self.dir_of(&parent)?.chmod(&name, mode)?,
-            Place::Pinned(pinned) => pinned.chmod(mode)?,
-        };
-        Ok(())
+        self.at_place(node, |spot| {
+            let _: () = match spot {
+                Spot::Root => self.root_pin.chmod(mode)?,
+                Spot::Named(dir, name) => dir.chmod(name, mode)?,
+                Spot::Pinned(pinned) => pinned.chmod(mode)?,
+            };
+            Ok(())
+        })
     }
 
     pub(super) fn set_times(
@@ -181,14 +188,14 @@ impl Volume {
         mtime: Option<TimeSpec>,
     ) -> Result<(), FsError> {
         node.file.between_envelopes(|| {
-            let _: () = match node.place() {
-                Place::Root => self.root_pin.set_times(atime, mtime)?,
-                Place::Named { parent, name } => {
-                    self.dir_of(&parent)?.set_times(&name, atime, mtime)?;
-                }
-                Place::Pinned(pinned) => pinned.set_times(atime, mtime)?,
-            };
-            Ok(())
+            self.at_place(node, |spot| {
+                let _: () = match spot {
+                    Spot::Root => self.root_pin.set_times(atime, mtime)?,
+                    Spot::Named(dir, name) => dir.set_times(name, atime, mtime)?,
+                    Spot::Pinned(pinned) => pinned.set_times(atime, mtime)?,
+                };
+                Ok(())
+            })
         })
     }
 

@@ -8,6 +8,7 @@ use crate::format::name::{LowerEntry, MARKER_NAME, TEMPORARY_PREFIX, classify};
 use crate::format::symlink::{self, LowerTarget};
 use crate::fs::names::{OWN_FILE_MODE, drop_sidecar, object, store_sidecar};
 use crate::fs::nodes::{Node, Place};
+use crate::fs::volume::Spot;
 use crate::fs::volume::own_name;
 use crate::fs::{Attr, Caller, CorruptPart, FsError, NodeId, Volume};
 use crate::lower::{
@@ -207,10 +208,10 @@ impl Volume {
 
     /// The text of the lower symbolic link.
     pub(super) fn target_text(&self, node: &Arc<Node>) -> Result<Vec<u8>, FsError> {
-        Ok(match node.place() {
-            Place::Root => return Err(FsError::Errno(libc::EINVAL)),
-            Place::Named { parent, name } => self.dir_of(&parent)?.readlink(&name)?,
-            Place::Pinned(pinned) => pinned.readlink()?,
+        self.at_place(node, |spot| match spot {
+            Spot::Root => Err(FsError::Errno(libc::EINVAL)),
+            Spot::Named(dir, name) => Ok(dir.readlink(name)?),
+            Spot::Pinned(pinned) => Ok(pinned.readlink()?),
         })
     }
 

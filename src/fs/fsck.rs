@@ -310,8 +310,7 @@ impl<'a> Check<'a> {
                 return Ok(());
             }
         }
-        let stat = dir.stat(lower)?;
-        let child = volume.step(node, lower, &stat)?;
+        let (stat, child) = volume.look_and_step(node, &dir, lower)?;
         let child = Arc::new(Hold { volume, node: child, counted: true });
         match stat.kind {
             NodeKind::Dir => self.push(Job::Dir(child, path.to_owned())),

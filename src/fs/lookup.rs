@@ -17,6 +17,7 @@ impl Volume {
     /// `FsError::Lower`, `FsError::Corrupt`.
     pub fn lookup(&self, parent: NodeId, name: &PlainName) -> Result<Option<Attr>, FsError> {
         let parent = self.nodes.find(parent)?;
+        let _still = parent.entries.read();
         let Some(found) = self.find_entry(&parent, name)? else {
             return Ok(None);
         };
@@ -66,8 +67,11 @@ impl Volume {
                 Component::ParentDir => node = node.parent().unwrap_or(node),
                 Component::Normal(name) => {
                     let name = PlainName::from_bytes(name.as_bytes())?;
-                    let found = self.find_entry(&node, &name)?.ok_or(FsError::NotFound)?;
-                    let child = self.nodes.reach(&found.stat, &node, &found.name, 1)?;
+                    let child = {
+                        let _still = node.entries.read();
+                        let found = self.find_entry(&node, &name)?.ok_or(FsError::NotFound)?;
+                        self.nodes.reach(&found.stat, &node, &found.name, 1)?
+                    };
                     self.let_go(&node);
                     node = child;
                 }
@@ -81,7 +85,20 @@ impl Volume {
         self.forget(node.id, 1);
     }
 
-    /// Follows one name for a walk over the tree; the lookup must be given back.
+    /// Looks at one name and follows it, for a walk over the tree; the lookup must be given back. The
+    /// directory is kept still: what is moved in between would be taken for what lies here.
+    pub(super) fn look_and_step(
+        &self,
+        parent: &Arc<Node>,
+        dir: &LowerDir,
+        name: &LowerName,
+    ) -> Result<(LowerStat, Arc<Node>), FsError> {
+        let _still = parent.entries.read();
+        let stat = dir.stat(name)?;
+        Ok((stat, self.step(parent, name, &stat)?))
+    }
+
+    /// Follows one name of a directory that nobody changes now; the lookup must be given back.
     pub(super) fn step(
         &self,
         parent: &Arc<Node>,

@@ -53,6 +53,7 @@ impl Volume {
             let Some(lower) = lower else {
                 return Ok(sink(&entry, None));
             };
+            let _still = node.entries.read();
             let stat = match dir.stat(lower) {
                 Ok(stat) => stat,
                 // Removed meanwhile.

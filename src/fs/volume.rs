@@ -21,9 +21,9 @@ use crate::fs::rewrap_queue::RewrapQueue;
 use crate::fs::unsynced::sync_own_file;
 use crate::fs::written::Remembering;
 use crate::fs::{CorruptPart, FsError, NodeId, RecoveryReport};
-use crate::lower::{Access, LockedFile, LowerDir, NodeKind, OsFile, Pinned, SyncScope};
+use crate::lower::{Access, LockedFile, LowerDir, LowerStat, NodeKind, OsFile, Pinned, SyncScope};
 use crate::name::LowerName;
-use crate::sync::{Mutex, Rank, RwLock};
+use crate::sync::{self, Mutex, Rank, RwLock};
 
 /// One volume, open. Everything is `&self`; operations take node numbers and names and give values.
 #[derive(Debug)]
@@ -68,6 +68,21 @@ pub(super) struct Checkpoints {
     pub(super) unmended_since: Option<(i64, u32)>,
 }
 
+/// How often a name is looked at again while its node moves. That takes no longer than a few
+/// instructions, unless the thread is put aside in between.
+const MOVING_TRIES: u32 = 40;
+
+/// What to use to get at a node.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Spot<'a> {
+    /// The root of the volume.
+    Root,
+    /// A directory, and the name in it.
+    Named(&'a LowerDir, &'a LowerName),
+    /// What has no name any more.
+    Pinned(&'a Pinned),
+}
+
 impl Volume {
     /// The directory of a node. Opened at most once as long as it stays in the cache.
     pub(super) fn dir_of(&self, node: &Arc<Node>) -> Result<Arc<LowerDir>, FsError> {
@@ -75,11 +90,14 @@ impl Volume {
         if let Some(dir) = node.descriptors().dir {
             return Ok(dir);
         }
-        let dir = match node.place() {
-            Place::Root => return Ok(Arc::clone(&self.root)),
-            Place::Named { parent, name } => Arc::new(self.dir_of(&parent)?.open_dir(&name)?),
-            Place::Pinned(_) => return Err(FsError::NotFound),
-        };
+        let dir = self.at_place(node, |spot| match spot {
+            Spot::Root => Ok(Arc::clone(&self.root)),
+            Spot::Named(dir, name) => Ok(Arc::new(dir.open_dir(name)?)),
+            Spot::Pinned(_) => Err(FsError::NotFound),
+        })?;
+        if node.id == NodeId::ROOT {
+            return Ok(dir);
+        }
         node.set_descriptors(|open| open.dir = Some(Arc::clone(&dir)));
         self.open_nodes.opened(node);
         Ok(dir)
@@ -92,14 +110,57 @@ impl Volume {
         }
         node.check_file()?;
         let access = if self.read_only { Access::ReadOnly } else { Access::ReadWrite };
-        let file = match node.place() {
-            Place::Named { parent, name } => self.dir_of(&parent)?.open_file(&name, access)?,
-            Place::Pinned(pinned) => pinned.open_file(access)?,
-            Place::Root => return Err(FsError::Errno(libc::EISDIR)),
+        let open = |spot: Spot<'_>| match spot {
+            Spot::Root => Err(FsError::Errno(libc::EISDIR)),
+            Spot::Named(dir, name) => Ok(dir.open_file(name, access)?),
+            Spot::Pinned(pinned) => Ok(pinned.open_file(access)?),
         };
+        let file = self.at_own_place(node, open, |file| Ok(file.stat()?))?;
         let file = Arc::new(file);
         self.keep_file(node, &file);
         Ok(file)
+    }
+
+    /// Uses the place of a node. A rename is done below before the node is told its new place, so that
+    /// what is missing under a name is looked for again.
+    pub(super) fn at_place<T>(
+        &self,
+        node: &Arc<Node>,
+        work: impl Fn(Spot<'_>) -> Result<T, FsError>,
+    ) -> Result<T, FsError> {
+        let mut tries = MOVING_TRIES;
+        loop {
+            let (parent, name) = match node.place() {
+                Place::Root => return work(Spot::Root),
+                Place::Pinned(pinned) => return work(Spot::Pinned(&pinned)),
+                Place::Named { parent, name } => (parent, name),
+            };
+            match work(Spot::Named(&*self.dir_of(&parent)?, &name)) {
+                Err(FsError::Lower(error)) if error.errno == libc::ENOENT && tries > 0 => {
+                    tries -= 1;
+                    sync::pause();
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// The same, where another node may have come to the name.
+    pub(super) fn at_own_place<T>(
+        &self,
+        node: &Arc<Node>,
+        work: impl Fn(Spot<'_>) -> Result<T, FsError>,
+        stat: impl Fn(&T) -> Result<LowerStat, FsError>,
+    ) -> Result<T, FsError> {
+        for _ in 0..MOVING_TRIES {
+            let done = self.at_place(node, &work)?;
+            if self.nodes.id_of(stat(&done)?.id.ino) == node.id {
+                return Ok(done);
+            }
+            sync::pause();
+        }
+        // Somebody has changed the lower directory behind the mount.
+        self.at_place(node, work)
     }
 
     /// Keeps a file's descriptor for the next request.

@@ -65,11 +65,7 @@ impl Volume {
         })?;
         let lower_dir = self.dir_of(dir)?;
         for (lower, path) in names {
-            let reached = lower_dir
-                .stat(&lower)
-                .map_err(FsError::from)
-                .and_then(|stat| Ok((stat, self.step(dir, &lower, &stat)?)));
-            let (stat, node) = match reached {
+            let (stat, node) = match self.look_and_step(dir, &lower_dir, &lower) {
                 Ok(reached) => reached,
                 Err(error) => {
                     skipped(&path, &error);

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::PoisonError;
 
 use crate::lower::{LowerError, LowerFile, LowerTime, SyncScope};
-use crate::sync::{Mutex, Rank};
+use crate::sync::{LeafMutex, Mutex, Rank};
 use crate::units::{LowerLen, LowerOffset};
 
 /// The memory of one file.
@@ -18,7 +18,7 @@ pub struct Written {
     ranges: Mutex<Ranges>,
     /// One sync at a time: the lower filesystem tells only one of two that something is lost. A leaf
     /// without a rank, held across that sync.
-    syncing: std::sync::Mutex<()>,
+    syncing: LeafMutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ struct Ranges {
 impl Default for Written {
     fn default() -> Self {
         let ranges = Mutex::new(Rank::Cache, Ranges::default());
-        Self { ranges, syncing: std::sync::Mutex::new(()) }
+        Self { ranges, syncing: LeafMutex::new(()) }
     }
 }
 

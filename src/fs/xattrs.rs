@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::format::xattr::{
     XattrName, is_ours, needs_value, open_name, open_value, seal_name, seal_value,
 };
-use crate::fs::nodes::{Node, Place};
+use crate::fs::nodes::Node;
+use crate::fs::volume::Spot;
 use crate::fs::{CorruptPart, FsError, NodeId, Volume, XattrHow};
 use crate::lower::{LowerError, NodeKind, TimeSpec, XattrFlags};
 use crate::secret::Secret;
@@ -126,12 +127,14 @@ impl Volume {
 
     /// Removes an attribute by its lower name.
     pub(super) fn remove_lower_xattr(&self, node: &Arc<Node>, lower: &[u8]) -> Result<(), FsError> {
-        let _: () = match node.place() {
-            Place::Root => self.root_pin.remove_xattr(lower)?,
-            Place::Named { parent, name } => self.dir_of(&parent)?.remove_xattr(&name, lower)?,
-            Place::Pinned(pinned) => pinned.remove_xattr(lower)?,
-        };
-        Ok(())
+        self.at_place(node, |spot| {
+            let _: () = match spot {
+                Spot::Root => self.root_pin.remove_xattr(lower)?,
+                Spot::Named(dir, name) => dir.remove_xattr(name, lower)?,
+                Spot::Pinned(pinned) => pinned.remove_xattr(lower)?,
+            };
+            Ok(())
+        })
     }
 
     /// An empty file gets the header whose data key seals its attributes. That changes no content, so
@@ -223,31 +226,33 @@ impl Volume {
         value: &[u8],
         how: XattrFlags,
     ) -> Result<(), FsError> {
-        let _: () = match node.place() {
-            Place::Root => self.root_pin.set_xattr(name, value, how)?,
-            Place::Named { parent, name: entry } => {
-                self.dir_of(&parent)?.set_xattr(&entry, name, value, how)?;
-            }
-            Place::Pinned(pinned) => pinned.set_xattr(name, value, how)?,
-        };
-        Ok(())
+        self.at_place(node, |spot| {
+            let _: () = match spot {
+                Spot::Root => self.root_pin.set_xattr(name, value, how)?,
+                Spot::Named(dir, entry) => dir.set_xattr(entry, name, value, how)?,
+                Spot::Pinned(pinned) => pinned.set_xattr(name, value, how)?,
+            };
+            Ok(())
+        })
     }
 
     fn load_xattr(&self, node: &Arc<Node>, name: &[u8]) -> Result<Vec<u8>, FsError> {
-        Ok(match node.place() {
-            Place::Root => self.root_pin.find_xattr(name)?,
-            Place::Named { parent, name: entry } => {
-                self.dir_of(&parent)?.find_xattr(&entry, name)?
-            }
-            Place::Pinned(pinned) => pinned.find_xattr(name)?,
+        self.at_place(node, |spot| {
+            Ok(match spot {
+                Spot::Root => self.root_pin.find_xattr(name)?,
+                Spot::Named(dir, entry) => dir.find_xattr(entry, name)?,
+                Spot::Pinned(pinned) => pinned.find_xattr(name)?,
+            })
         })
     }
 
     fn lower_xattrs(&self, node: &Arc<Node>) -> Result<Vec<Vec<u8>>, FsError> {
-        Ok(match node.place() {
-            Place::Root => self.root_pin.list_xattrs()?,
-            Place::Named { parent, name } => self.dir_of(&parent)?.list_xattrs(&name)?,
-            Place::Pinned(pinned) => pinned.list_xattrs()?,
+        self.at_place(node, |spot| {
+            Ok(match spot {
+                Spot::Root => self.root_pin.list_xattrs()?,
+                Spot::Named(dir, name) => dir.list_xattrs(name)?,
+                Spot::Pinned(pinned) => pinned.list_xattrs()?,
+            })
         })
     }
 }
