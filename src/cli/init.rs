@@ -119,9 +119,7 @@ fn fill(
         clock: &SystemClock,
     };
     let volume = core::init(lower, &new)?;
-    if let Some(kms) = kms.here() {
-        report_new(kms, lower, &volume.to_string(), &key_arn);
-    }
+    report_new(&*kms, lower, &volume.to_string(), &key_arn);
     let report = InitReport {
         volume_id: volume.to_string(),
         lower: lower.to_path_buf(),
@@ -163,7 +161,7 @@ fn own_kms(
 }
 
 /// Tells the key service of the volume: its key must not go.
-fn report_new(kms: &Kms, lower: &Path, volume: &str, key_arn: &str) {
+fn report_new(kms: &dyn Keys, lower: &Path, volume: &str, key_arn: &str) {
     let wraps_volume = KeyUse {
         key_arn: key_arn.to_owned(),
         material: look(kms, &KeyRef::new(key_arn)).ok().and_then(|key| key.current_material),
@@ -178,7 +176,7 @@ fn report_new(kms: &Kms, lower: &Path, volume: &str, key_arn: &str) {
         uses: vec![wraps_volume],
         extent: Extent::Whole,
     };
-    if let Err(error) = kms.report_volume(&report) {
+    if let Err(error) = kms.note_volume(&report) {
         tracing::warn!("the key service was not told of the volume: {error}");
     }
 }

@@ -6,7 +6,7 @@ use crate::cli::endpoint::call_failure;
 use crate::control::report::AuditVerifyReport;
 use crate::control::{Failure, Keys, Kind};
 use crate::http::RemoteKms;
-use crate::kms::{KeyChange, KeyDescription, Kms, KmsError};
+use crate::kms::{KeyChange, KeyDescription, Kms, KmsError, VolumeReport};
 
 /// The failure of asking for the audit log of a key service that is elsewhere.
 pub fn not_here(endpoint: impl std::fmt::Display) -> Failure {
@@ -30,6 +30,10 @@ impl Keys for RemoteKms {
 
     fn renew(&self, key: &KeyDescription) -> Result<(), Failure> {
         self.operate("RotateKeyOnDemand", &json!({"KeyId": key.arn.as_str()})).map(drop)
+    }
+
+    fn note_volume(&self, report: &VolumeReport) -> Result<(), KmsError> {
+        self.report_volume(report)
     }
 
     fn watch(&self, hook: Box<dyn Fn(&KeyChange) + Send + Sync>) {

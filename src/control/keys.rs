@@ -10,7 +10,7 @@ use crate::control::session::OnProgress;
 use crate::control::{Failure, Kind, RewrapRequest, Session};
 use crate::kms::{
     AliasName, KeyArn, KeyChange, KeyDescription, KeyId, KeyRef, KeyService, Kms, KmsError,
-    LOSS_TAG,
+    LOSS_TAG, VolumeReport,
 };
 use crate::wire;
 
@@ -36,6 +36,12 @@ pub trait Keys: KeyService {
     /// # Errors
     /// What the service answers.
     fn renew(&self, key: &KeyDescription) -> Result<(), Failure>;
+
+    /// Takes note of what a volume tells of its files, if it is a service that does.
+    ///
+    /// # Errors
+    /// What the service answers.
+    fn note_volume(&self, report: &VolumeReport) -> Result<(), KmsError>;
 
     /// Calls `hook` after every change that is seen, with no lock held.
     fn watch(&self, hook: Box<dyn Fn(&KeyChange) + Send + Sync>);
@@ -76,6 +82,10 @@ impl Keys for Kms {
             _ => self.rotate_key_on_demand(&KeyRef::from(&key.arn)).map(drop)?,
         }
         Ok(())
+    }
+
+    fn note_volume(&self, report: &VolumeReport) -> Result<(), KmsError> {
+        self.report_volume(report)
     }
 
     fn watch(&self, hook: Box<dyn Fn(&KeyChange) + Send + Sync>) {

@@ -19,7 +19,7 @@ pub(crate) enum Growth {
 }
 
 /// Tells the key service how many files each key and material has. A service that does not take it
-/// is warned of and stops nothing; one behind an endpoint is not told.
+/// is warned of and stops nothing.
 pub(crate) fn report_counted(kms: &dyn Keys, volume: &Volume, usage: &Usage, growth: Growth) {
     let uses = usage.rows.iter().map(|row| KeyUse {
         key_arn: row.key_arn.clone(),
@@ -40,9 +40,6 @@ pub(crate) fn report_counted(kms: &dyn Keys, volume: &Volume, usage: &Usage, gro
 /// Tells the key service that new files may come, and under which keys: those of the volume's
 /// policies.
 pub(crate) fn report_opened(kms: &dyn Keys, volume: &Volume) {
-    if kms.here().is_none() {
-        return;
-    }
     let status = volume.status();
     let mut uses: Vec<KeyUse> = status
         .policies
@@ -69,7 +66,6 @@ pub(crate) fn report_opened(kms: &dyn Keys, volume: &Volume) {
 }
 
 fn report(kms: &dyn Keys, volume: &Volume, uses: Vec<KeyUse>, extent: Extent) {
-    let Some(kms) = kms.here() else { return };
     let lower = volume.lower_path();
     let report = VolumeReport {
         volume: volume.status().volume,
@@ -77,7 +73,7 @@ fn report(kms: &dyn Keys, volume: &Volume, uses: Vec<KeyUse>, extent: Extent) {
         uses,
         extent,
     };
-    if let Err(error) = kms.report_volume(&report) {
+    if let Err(error) = kms.note_volume(&report) {
         tracing::warn!("the key service was not told of the volume's files: {error}");
     }
 }

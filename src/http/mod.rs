@@ -3,7 +3,7 @@
 //! The server: who asks ([`sigv4`], [`credentials`]), what is asked ([`service`]), and the sockets
 //! ([`server`]); [`test_clock`] is for tests. The client: where ([`endpoint`]), whom it believes there
 //! ([`trust`]), as whom it asks ([`identity`]), the calls ([`client`]), and the filesystem's questions
-//! ([`remote`]).
+//! ([`remote`]). What a volume tells of its files is in [`volumes`], for both.
 //! What both sign with is in [`signature`]; what the JSON means is in [`crate::wire`].
 
 pub mod client;
@@ -17,6 +17,7 @@ pub mod signature;
 pub mod sigv4;
 pub mod test_clock;
 pub mod trust;
+pub mod volumes;
 
 pub use client::{CallError, Client, Patience};
 pub use credentials::{Credential, Credentials};

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -13,9 +14,11 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use crate::http::client::{CallError, Client};
+use crate::http::volumes::{self, REPORT_TARGET};
 use crate::kms::{
     AliasName, ChangeKind, CiphertextBlob, DataKey, EncryptionContext, GeneratedKey, KeyArn,
-    KeyChange, KeyDescription, KeyRef, KeyService, KeyState, KmsError, MaterialId, Wrapped,
+    KeyChange, KeyDescription, KeyRef, KeyService, KeyState, KmsError, MaterialId, VolumeReport,
+    Wrapped,
 };
 use crate::secret::Secret;
 use crate::sync::{Mutex, Rank};
@@ -36,6 +39,8 @@ pub struct RemoteKms {
     /// What is known of keys, by the name that they were asked by.
     known: Mutex<BTreeMap<String, Known>>,
     hooks: Mutex<Vec<Hook>>,
+    /// The service is another than ours, which does not know volumes.
+    takes_no_reports: AtomicBool,
 }
 
 type Hook = Arc<dyn Fn(&KeyChange) + Send + Sync>;
@@ -74,7 +79,8 @@ impl RemoteKms {
     /// The key service that a client asks.
     pub fn new(client: Client) -> Self {
         let known = Mutex::new(Rank::Cache, BTreeMap::new());
-        Self { client, known, hooks: Mutex::new(Rank::Cache, Vec::new()) }
+        let hooks = Mutex::new(Rank::Cache, Vec::new());
+        Self { client, known, hooks, takes_no_reports: AtomicBool::new(false) }
     }
 
     /// The client.
@@ -109,6 +115,24 @@ impl RemoteKms {
         let names: Vec<String> = self.known.lock().keys().cloned().collect();
         for name in names {
             let _told = self.ask(&KeyRef::new(&name));
+        }
+    }
+
+    /// Tells of a volume's files, if the service is one that takes note of them.
+    ///
+    /// # Errors
+    /// [`KmsError`].
+    pub fn report_volume(&self, report: &VolumeReport) -> Result<(), KmsError> {
+        if self.takes_no_reports.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        match self.client.call_target(REPORT_TARGET, &volumes::request(report)) {
+            Ok(_) => Ok(()),
+            Err(error) if is_unknown(&error) => {
+                self.takes_no_reports.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) => Err(KmsError::from(&error)),
         }
     }
 
@@ -195,6 +219,15 @@ impl RemoteKms {
 impl Known {
     fn has_just_failed(&self) -> bool {
         self.failure.as_ref().is_some_and(|(_, since)| since.elapsed() < FAILURE_TIME)
+    }
+}
+
+/// Whether a service does not know what it was asked for.
+fn is_unknown(error: &CallError) -> bool {
+    match error {
+        CallError::Refused { exception, .. } => exception == "UnknownOperationException",
+        CallError::Strange { .. } => true,
+        CallError::Unreachable { .. } => false,
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::http::credentials::Credentials;
 use crate::http::sigv4::{self, Caller, NotSigned, SignedRequest};
 use crate::http::test_clock::{ADVANCE_TARGET, TestClock};
+use crate::http::volumes::{self, REPORT_TARGET};
 use crate::kms::{Client, KmsError, Regions, Via};
 use crate::sync::{Rank, RwLock};
 use crate::wire;
@@ -103,6 +104,8 @@ impl Service {
         };
         match (operation, trail) {
             (Some(operation), _) => wire::call(&kms, principal, operation, &input)
+                .map_or_else(|error| failed(&error), |body| Answer { status: 200, body }),
+            (None, None) if target == REPORT_TARGET => volumes::answer(&kms, principal, &input)
                 .map_or_else(|error| failed(&error), |body| Answer { status: 200, body }),
             (None, Some("LookupEvents")) => wire::lookup_events(&kms, principal, &input)
                 .map_or_else(|error| failed(&error), |body| Answer { status: 200, body }),

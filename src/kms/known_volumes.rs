@@ -238,7 +238,7 @@ impl Kms {
         let files: u64 = report.uses.iter().map(|used| used.files).sum();
         let params = as_map(json!({"volume": report.volume,
             "isWhole": report.extent == Extent::Whole, "files": files}));
-        self.as_filesystem().change(Op::ReportUsage, params, |draft| {
+        self.as_teller().change(Op::ReportUsage, params, |draft| {
             let before = draft.ring.volumes.get(&report.volume);
             if before.is_none() && draft.ring.volumes.len() >= VOLUMES_MAX {
                 let message = format!("There are {VOLUMES_MAX} volumes already.");

@@ -254,6 +254,11 @@ impl Kms {
         self.own(&self.core.filesystem)
     }
 
+    /// The same service, asked by the filesystem, or by the client on the wire who speaks for one.
+    pub(crate) fn as_teller(&self) -> Self {
+        if self.client.is_some() { self.clone() } else { self.as_filesystem() }
+    }
+
     /// The same service, acting by itself.
     pub(crate) fn as_itself(&self) -> Self {
         self.own(&self.core.itself)

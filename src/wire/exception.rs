@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::kms::{KeyState, KmsError};
+use crate::kms::{KeyState, KmsError, Need};
 
 /// An exception as AWS sends it: without the member if there is no message.
 pub fn error_body(error: &KmsError) -> Value {
@@ -88,6 +88,9 @@ fn invalid_state(message: String) -> KmsError {
     if let Some(key) = message.strip_suffix(" is not pending deletion.") {
         return KmsError::NotPendingDeletion { key: key.to_owned() };
     }
+    if let Some(error) = still_needed(&message) {
+        return error;
+    }
     let states = [
         (" is creating.", KeyState::Creating),
         (" is disabled.", KeyState::Disabled),
@@ -103,6 +106,15 @@ fn invalid_state(message: String) -> KmsError {
         }
         None => KmsError::InvalidMaterialState { message },
     }
+}
+
+/// `<arn> is still needed by N files of N known volumes, ...`, as only we say it.
+fn still_needed(message: &str) -> Option<KmsError> {
+    let (key, rest) = message.split_once(" is still needed by ")?;
+    let (files, rest) = rest.split_once(" files of ")?;
+    let (volumes, _) = rest.split_once(" known volumes")?;
+    let need = Need { files: files.parse().ok()?, volumes: volumes.parse().ok()? };
+    Some(KmsError::StillNeeded { key: key.to_owned(), need })
 }
 
 fn without<'a>(message: &'a str, end: &str) -> &'a str {
@@ -149,6 +161,7 @@ mod tests {
             KmsError::NotFound { message: message() },
             KmsError::NotPendingDeletion { key: key() },
             KmsError::Serialization { message: message() },
+            KmsError::StillNeeded { key: key(), need: Need { files: 12, volumes: 3 } },
             KmsError::Tag { message: message() },
             KmsError::UnsupportedOperation { message: message() },
             KmsError::Validation { message: message() },

@@ -335,6 +335,41 @@ fn a_volume_may_keep_its_keys_behind_an_endpoint() {
     Caller::root(&other).line_in(&sandbox, "", &moved).assert_refused(43, "NotFoundException");
 }
 
+/// Law: the service behind an endpoint knows what files need, by nobody's word but who told it first.
+#[test]
+fn an_endpoint_refuses_what_files_of_its_volumes_need() {
+    if !can_mount() {
+        return;
+    }
+    let (server, caller, url, key) = server_with_vault();
+    let sandbox = Sandbox::new();
+    caller.ok_in(&sandbox, &format!("init lower --kms-url {url} --key alias/vault"));
+    let delete = format!("kms schedule-key-deletion --key-id {key}");
+    caller.line(&url, &delete).assert_refused(31, "still needed");
+    std::fs::create_dir(sandbox.path("mnt")).unwrap();
+    caller.ok_in(&sandbox, "mount lower mnt");
+    sandbox.write("mnt/plan", "secret");
+    caller.ok_in(&sandbox, "umount mnt");
+    caller.line(&url, &delete).assert_refused(31, "still needed by 1 files of 1 known volumes");
+
+    // Another principal, who may use the key, cannot speak for the volume.
+    let credentials = server.dir.path().join("kms/credentials.toml");
+    let text = std::fs::read_to_string(&credentials).unwrap();
+    let ann = "\n[[principal]]\naccess_key_id = \"AKIAANN\"\nsecret_access_key = \"of-ann\"\n\
+               arn = \"arn:aws:iam::000000000000:user/ann\"\n";
+    std::fs::write(&credentials, text + ann).unwrap();
+    let ann = Caller::new("AKIAANN", "of-ann", None);
+    wait_for("ann", || ann.line(&url, "kms list-keys").code == 0);
+    let told = ann.line_in(&sandbox, "", "usage lower");
+    assert_eq!(told.code, 0, "{}", told.stderr);
+    assert!(told.stderr.contains("told of by somebody else"), "{}", told.stderr);
+
+    caller.ok_in(&sandbox, "mount lower mnt");
+    std::fs::remove_file(sandbox.path("mnt/plan")).unwrap();
+    caller.ok_in(&sandbox, "umount mnt");
+    caller.line(&url, &delete).assert_refused(31, "still needed by 0 files of 1 known volumes");
+}
+
 #[test]
 fn a_mount_asks_an_endpoint_and_waits_no_longer_than_it_must() {
     if !can_mount() {
