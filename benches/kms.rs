@@ -5,15 +5,16 @@
 //! takes key database and log; `KMSFS_BENCH_CALLS` is the number of calls of a round.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "common/rounds.rs"]
+mod rounds;
+
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kmsfs::kms::*;
 use kmsfs::secret::SecretBytes;
-use rustix::time::{ClockId, clock_gettime};
 
-/// Rounds of one case; the median is told, and the spread.
-const ROUNDS: usize = 7;
+use rounds::{number, report};
 
 /// Lets the account in, and ann under a condition: what a policy written by hand looks like.
 const POLICY: &str = r#"{"Version": "2012-10-17", "Statement": [
@@ -38,7 +39,7 @@ fn main() {
     let ann = Principal::from_arn("arn:aws:iam::000000000000:user/ann").unwrap();
     let context = [("department", "law"), ("year", "2026")];
     let custom = Calls::new(root.caller(ann), Some((&root, POLICY)), &context);
-    println!("{:<44} {:>8} {:>8}   {}", "", "us/call", "calls/s", "spread of calls/s");
+    rounds::heading();
     for (kind, calls_of) in [("default policy", &plain), ("custom policy, context", &custom)] {
         for (name, call) in [
             ("generate_data_key", Calls::generate as fn(&Calls)),
@@ -55,38 +56,10 @@ fn main() {
 
 /// Processor time of each round, the log written.
 fn measure(calls: u32, kms: &Kms, call: impl Fn()) -> Vec<Duration> {
-    let round = |calls: u32| {
-        let (start, wall) = (processor_time(), Instant::now());
+    rounds::measure(calls, |calls| {
         (0..calls).for_each(|_| call());
         kms.flush_audit().unwrap();
-        (processor_time() - start, wall.elapsed())
-    };
-    round(calls / 10);
-    let mut rounds: Vec<Duration> = (0..ROUNDS).map(|_| round(calls).0).collect();
-    rounds.sort();
-    rounds
-}
-
-fn report(title: &str, rounds: &[Duration], calls: u32) {
-    let per_second = |round: Duration| f64::from(calls) / round.as_secs_f64();
-    let [fast, .., slow] = rounds else { return };
-    let median = rounds[rounds.len() / 2];
-    println!(
-        "{title:<44} {:>8.2} {:>8.0}   {:.0}..{:.0}",
-        median.as_secs_f64() * 1e6 / f64::from(calls),
-        per_second(median),
-        per_second(*slow),
-        per_second(*fast)
-    );
-}
-
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::try_from(time).unwrap()
-}
-
-fn number(name: &str, otherwise: u32) -> u32 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+    })
 }
 
 /// The requests of one principal for one key.

@@ -132,6 +132,9 @@ pub enum Command {
     Cat(InnerArgs),
     /// List a directory without mounting
     Ls(InnerArgs),
+    /// Measure this machine: sealing and opening, and a mount on a temporary volume
+    #[cfg(feature = "fuse")]
+    Bench(BenchArgs),
     /// Call an operation of the key service, as `aws kms` does
     Kms(KmsArgs),
     /// Serve a key service to clients of AWS KMS
@@ -399,6 +402,13 @@ pub struct InnerArgs {
     /// How to unlock.
     #[command(flatten)]
     pub unlock: UnlockArgs,
+}
+
+/// `kmsfs bench`.
+#[derive(Debug, clap::Args)]
+pub struct BenchArgs {
+    /// Measure a mount too, on a temporary volume in a new directory below DIR (about 300 MB)
+    pub dir: Option<PathBuf>,
 }
 
 /// `kmsfs kms`.

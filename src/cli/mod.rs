@@ -48,6 +48,8 @@ mod values;
 mod watch;
 
 #[cfg(feature = "fuse")]
+mod bench;
+#[cfg(feature = "fuse")]
 mod daemon;
 #[cfg(feature = "fuse")]
 mod keeper;
@@ -130,6 +132,8 @@ fn run(args: &Args) -> Result<(), Failure> {
         Command::Fsck(args) => fsck::run(args, printer),
         Command::Cat(args) => cat::run(args),
         Command::Ls(args) => ls::run(args, printer),
+        #[cfg(feature = "fuse")]
+        Command::Bench(args) => bench::run(args, printer),
         Command::Kms(call) => kms_call::run(call, &args.global, printer),
         Command::Serve(args) => serve::run(args, printer),
         Command::Audit(command) => audit::run(command, args.global.json, printer),

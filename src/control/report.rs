@@ -41,6 +41,7 @@ reports! {
     AuditQueryReport = "kmsfs.audit-query/1",
     AuditVerifyReport = "kmsfs.audit-verify/1",
     BackupReport = "kmsfs.backup/1",
+    BenchReport = "kmsfs.bench/1",
     ClockReport = "kmsfs.clock/1",
     FileReport = "kmsfs.file/1",
     FsckReport = "kmsfs.fsck/1",
@@ -386,6 +387,28 @@ pub struct UsageRow {
     pub volume_key: bool,
     /// It is revoked: these files do not open.
     pub revoked: bool,
+}
+
+/// `kmsfs bench`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BenchReport {
+    /// Where a mount was measured, if one was.
+    pub dir: Option<PathBuf>,
+    /// What was measured, in this order.
+    pub rows: Vec<BenchRow>,
+}
+
+/// One figure of `kmsfs bench`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BenchRow {
+    /// What was done.
+    pub what: String,
+    /// How much of it in a second.
+    pub value: f64,
+    /// `MB/s` or `files/s`.
+    pub unit: String,
 }
 
 /// `kmsfs policy`.

@@ -67,6 +67,7 @@ fn every_report_has_its_fields_in_a_table() {
     check::<report::AuditQueryReport>();
     check::<report::AuditVerifyReport>();
     check::<report::BackupReport>();
+    check::<report::BenchReport>();
     check::<report::ClockReport>();
     check::<report::FileReport>();
     check::<report::FsckReport>();

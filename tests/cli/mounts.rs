@@ -361,3 +361,22 @@ fn files_are_listed_and_printed_mounted_or_not() {
     sandbox.line("cat lower dir --keyfile key").assert_refused(1, "not a regular file");
     sandbox.line("cat lower none --keyfile key").assert_refused(1, "none: no such file");
 }
+
+/// Law: measuring leaves nothing behind.
+#[test]
+fn bench_measures_a_mount_and_removes_it() {
+    let sandbox = Sandbox::new();
+    sandbox.line("bench absent").assert_refused(1, "no such file or directory");
+    if !can_mount() {
+        return;
+    }
+    std::fs::create_dir(sandbox.path("place")).unwrap();
+    let report = sandbox.json("bench place --json");
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 11, "{report}");
+    for row in rows {
+        assert!(row["value"].as_f64().unwrap() > 0.0, "{report}");
+    }
+    assert!(std::fs::read_dir(sandbox.path("place")).unwrap().next().is_none());
+    assert!(!std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains("kmsfs-bench"));
+}
