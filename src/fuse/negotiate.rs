@@ -8,8 +8,9 @@ use fuser::{InitFlags, KernelConfig, Version};
 /// own cache; twice or four times as much costs memory, and gains nothing.
 const WRITE_LEN_MAX: u32 = 1 << 18;
 
-/// Bytes that the kernel reads ahead, where its own setting allows as many: one READ.
-const READ_AHEAD_LEN_MAX: u32 = WRITE_LEN_MAX;
+/// Bytes that the kernel reads ahead, where its own setting allows as many: a READ for each of several
+/// threads.
+const READ_AHEAD_LEN_MAX: u32 = 1 << 20;
 
 /// Requests that nobody waits for (read-ahead, writeback) which may be under way together.
 const BACKGROUND_REQUESTS_MAX: u16 = 64;

@@ -136,8 +136,7 @@ fn serve<F: Filesystem>(
 
 /// Lets the kernel read ahead further than its own bound for FUSE, 128 KiB. Only root may, and only
 /// behind INIT, which lowers it again. Without, sequential reads take more requests; nothing else is
-/// lost. Longer requests would take more time: ciphertext and plaintext would leave the processor's
-/// own cache.
+/// lost.
 pub(crate) fn widen_read_ahead(device: &OsStr) {
     let bound = Path::new("/sys/class/bdi").join(device).join("read_ahead_kb");
     if let Err(error) = std::fs::write(&bound, READ_AHEAD_KIB) {
@@ -145,8 +144,8 @@ pub(crate) fn widen_read_ahead(device: &OsStr) {
     }
 }
 
-/// KiB.
-const READ_AHEAD_KIB: &str = "256";
+/// KiB; as many READs as there are threads at least.
+const READ_AHEAD_KIB: &str = "1024";
 
 /// The path as the table of mounts will show it.
 fn usable_directory(path: &Path) -> Result<PathBuf, MountError> {
