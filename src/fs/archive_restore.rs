@@ -11,7 +11,7 @@ use crate::format::name::{MARKER_NAME, TEMPORARY_PREFIX, VOLUME_DIR};
 use crate::format::{DirMarker, FileHeader, KmsPlace, VolumeConfig, record, volume};
 use crate::fs::archive::{ArchiveError, ArchiveReader, open_path};
 use crate::fs::data_keys::DataKeys;
-use crate::fs::header_io::{OpenKeys, keeping_mtime};
+use crate::fs::header_io::{OpenKeys, keeping_marks};
 use crate::fs::lifecycle::{CONFIG_NAME, lock_for_writing, open_unlocked, open_volume_key, store};
 use crate::fs::names::OWN_FILE_MODE;
 use crate::fs::volume::{MARKER_LEN_MAX, own_name};
@@ -195,7 +195,7 @@ impl Restorer {
             return Ok(Outcome::OtherContent);
         }
         if !self.options.dry_run {
-            keeping_mtime(&file, || {
+            keeping_marks(&file, || {
                 file.write_at(LowerOffset(0), &entry.data)?;
                 Ok(file.sync(SyncScope::Data)?)
             })?;

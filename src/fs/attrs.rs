@@ -110,14 +110,7 @@ impl Volume {
             }
         }
         if set.uid.is_some() || set.gid.is_some() {
-            self.at_place(&node, |spot| {
-                let _: () = match spot {
-                    Spot::Root => self.root_pin.chown(set.uid, set.gid)?,
-                    Spot::Named(dir, name) => dir.chown(name, set.uid, set.gid)?,
-                    Spot::Pinned(pinned) => pinned.chown(set.uid, set.gid)?,
-                };
-                Ok(())
-            })?;
+            self.chown(&node, set.uid, set.gid)?;
         }
         if let Some(mode) = set.mode {
             self.chmod(&node, mode)?;
@@ -126,6 +119,20 @@ impl Volume {
             self.set_times(&node, set.atime.map(time_spec), set.mtime.map(time_spec))?;
         }
         self.attr_of(&node)
+    }
+
+    /// Takes capabilities away too, which no envelope may put back.
+    fn chown(&self, node: &Arc<Node>, uid: Option<u32>, gid: Option<u32>) -> Result<(), FsError> {
+        node.file.between_envelopes(|| {
+            self.at_place(node, |spot| {
+                let _: () = match spot {
+                    Spot::Root => self.root_pin.chown(uid, gid)?,
+                    Spot::Named(dir, name) => dir.chown(name, uid, gid)?,
+                    Spot::Pinned(pinned) => pinned.chown(uid, gid)?,
+                };
+                Ok(())
+            })
+        })
     }
 
     fn set_size(&self, node: &Arc<Node>, size: PlainLen) -> Result<(), FsError> {

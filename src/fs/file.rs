@@ -12,7 +12,7 @@ use crate::fs::FsError;
 use crate::fs::content::{Trust, View, check_empty, u64_of, usize_of};
 use crate::fs::data_keys::{DataKeys, FreshKey};
 use crate::fs::gaps::Gaps;
-use crate::fs::header_io::{HeaderState, OpenKeys, keeping_mtime};
+use crate::fs::header_io::{HeaderState, OpenKeys, keeping_marks};
 use crate::fs::home::Housing;
 use crate::fs::recover::is_header_missing;
 use crate::lower::{LowerFile, SyncScope};
@@ -280,7 +280,7 @@ impl FileNode {
         work()
     }
 
-    /// Runs `work` while nobody writes an envelope, which would keep the mtime that it found.
+    /// Runs `work` while nobody writes an envelope, which would keep the marks that it found.
     pub fn between_envelopes<T>(&self, work: impl FnOnce() -> T) -> T {
         let _header = self.header.lock();
         work()
@@ -417,7 +417,7 @@ impl FileNode {
     /// `FsError::Key`, `FsError::Lower`.
     pub fn ensure_header(&self, env: &FileEnv<'_>) -> Result<(), FsError> {
         self.with_content_mut(env, |content, header, keys| match header.bytes {
-            Some(_) => keeping_mtime(env.file, || content.write_empty(env, header, keys)),
+            Some(_) => keeping_marks(env.file, || content.write_empty(env, header, keys)),
             None => Ok(()),
         })
     }

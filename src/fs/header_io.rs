@@ -125,7 +125,7 @@ impl HeaderState {
             .encode(&self.prelude, mac)
             .map_err(|_| FsError::Bug("envelope does not fit its slot"))?;
         let spare = self.slot.other();
-        keeping_mtime(file, || Ok(file.write_at(spare.offset(), &bytes)?))?;
+        keeping_marks(file, || Ok(file.write_at(spare.offset(), &bytes)?))?;
         *self = Self { prelude: self.prelude, envelope, slot: spare, synced: false };
         Ok(())
     }
@@ -143,25 +143,26 @@ impl HeaderState {
             .envelope
             .encode(&self.prelude, mac)
             .map_err(|_| FsError::Bug("envelope does not fit its slot"))?;
-        keeping_mtime(file, || Ok(file.write_at(self.slot.other().offset(), &bytes)?))
+        keeping_marks(file, || Ok(file.write_at(self.slot.other().offset(), &bytes)?))
     }
 }
 
-/// Runs `work`, which writes nothing that the user wrote, without a new mtime. No write or change of
-/// times by the user may go on meanwhile: the content lock, or the header lock, is held.
+/// Runs `work`, which writes nothing that the user wrote, without a new mtime, and without the loss of
+/// capabilities that comes with writing. No write, and no change of times, owner or capabilities by the
+/// user may go on meanwhile: the content lock, or the header lock, is held.
 ///
 /// # Errors
-/// What `work` answers. A time that cannot be set, on a file of another owner, is left.
-pub fn keeping_mtime<T>(
+/// What `work` answers. What cannot be put back, on a file of another owner, is left.
+pub fn keeping_marks<T>(
     file: &dyn LowerFile,
     work: impl FnOnce() -> Result<T, FsError>,
 ) -> Result<T, FsError> {
-    let before = file.mtime()?;
+    let before = file.marks()?;
     let done = work()?;
-    if let Some(mtime) = before
-        && let Err(error) = file.set_mtime(mtime)
+    if let Some(marks) = before
+        && let Err(error) = file.put_back(&marks)
     {
-        tracing::debug!(%error, "keeping a file's mtime");
+        tracing::debug!(%error, "keeping a file's marks");
     }
     Ok(done)
 }

@@ -17,7 +17,7 @@ use crate::format::marker::DirMarker;
 use crate::format::name::{LowerEntry, LowerForm, MARKER_NAME, check_sidecar, classify};
 use crate::format::volume::NameBinding;
 use crate::fs::content::Trust;
-use crate::fs::header_io::keeping_mtime;
+use crate::fs::header_io::keeping_marks;
 use crate::fs::lookup::Found;
 use crate::fs::names::{SIDECAR_LEN_MAX, object};
 use crate::fs::nodes::{Node, Place};
@@ -116,7 +116,7 @@ pub(super) fn read_home(file: &dyn LowerFile) -> Result<Option<(Prelude, Home)>,
 /// Writes a home over the one that is there: 328 bytes inside of one page, old or new. Nothing that
 /// the user wrote changes, so the time of the last change stays. The content lock is held.
 pub(super) fn write_home(file: &dyn LowerFile, home: &Home) -> Result<(), FsError> {
-    keeping_mtime(file, || Ok(file.write_at(HOME_OFFSET, &home.encode())?))
+    keeping_marks(file, || Ok(file.write_at(HOME_OFFSET, &home.encode())?))
 }
 
 impl Volume {

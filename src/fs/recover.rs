@@ -9,7 +9,7 @@ use crate::format::layout::{
 use crate::format::record::{self, Position};
 use crate::fs::content::{u64_of, usize_of};
 use crate::fs::data_keys::DataKeys;
-use crate::fs::header_io::{HeaderState, OpenKeys, keeping_mtime};
+use crate::fs::header_io::{HeaderState, OpenKeys, keeping_marks};
 use crate::fs::resize::cut;
 use crate::fs::{CorruptPart, FsError};
 use crate::lower::LowerFile;
@@ -49,7 +49,7 @@ pub(super) enum Found {
 /// `FsError::Key` if the file cannot be opened now; `FsError::Corrupt` if its header is wrong.
 pub fn mend(file: &dyn LowerFile, data_keys: &DataKeys) -> Result<Mended, FsError> {
     // Mending adds nothing to what was written, and when.
-    keeping_mtime(file, || mend_content(file, data_keys))
+    keeping_marks(file, || mend_content(file, data_keys))
 }
 
 fn mend_content(file: &dyn LowerFile, data_keys: &DataKeys) -> Result<Mended, FsError> {

@@ -9,7 +9,7 @@ use crate::format::record::{self, Position};
 use crate::fs::FsError;
 use crate::fs::content::{u64_of, usize_of};
 use crate::fs::data_keys::DataKeys;
-use crate::fs::header_io::{HeaderState, OpenKeys, keeping_mtime};
+use crate::fs::header_io::{HeaderState, OpenKeys, keeping_marks};
 use crate::fs::recover::{Found, look};
 use crate::fs::resize::cut;
 use crate::lower::{LowerFile, SyncScope};
@@ -100,7 +100,7 @@ impl Salvage {
     pub fn carry_out(&self, file: &dyn LowerFile, data_keys: &DataKeys) -> Result<(), FsError> {
         let (mut header, keys) = HeaderState::load(file, data_keys)?;
         let keys = OpenKeys::new(keys, data_keys.random());
-        keeping_mtime(file, || {
+        keeping_marks(file, || {
             let end = last_block(self.size).unwrap_or(BlockNo(0));
             let holes = self.lost_blocks.iter().filter(|no| **no != end.0);
             if holes.clone().count() > 0 && !header.envelope.sparse {

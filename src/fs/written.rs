@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::PoisonError;
 
-use crate::lower::{LowerError, LowerFile, LowerTime, SyncScope};
+use crate::lower::{LowerError, LowerFile, Marks, SyncScope};
 use crate::sync::{LeafMutex, Mutex, Rank};
 use crate::units::{LowerLen, LowerOffset};
 
@@ -118,12 +118,12 @@ impl LowerFile for Remembering<'_> {
         self.file.next_hole(at)
     }
 
-    fn mtime(&self) -> Result<Option<LowerTime>, LowerError> {
-        self.file.mtime()
+    fn marks(&self) -> Result<Option<Marks>, LowerError> {
+        self.file.marks()
     }
 
-    fn set_mtime(&self, mtime: LowerTime) -> Result<(), LowerError> {
-        self.file.set_mtime(mtime)
+    fn put_back(&self, marks: &Marks) -> Result<(), LowerError> {
+        self.file.put_back(marks)
     }
 
     fn sync(&self, scope: SyncScope) -> Result<(), LowerError> {

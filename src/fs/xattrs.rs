@@ -8,7 +8,7 @@ use crate::format::xattr::{
 use crate::fs::nodes::Node;
 use crate::fs::volume::Spot;
 use crate::fs::{CorruptPart, FsError, NodeId, Volume, XattrHow};
-use crate::lower::{LowerError, NodeKind, TimeSpec, XattrFlags};
+use crate::lower::{CAPABILITY, LowerError, NodeKind, TimeSpec, XattrFlags};
 use crate::secret::Secret;
 
 const USER: &[u8] = b"user.";
@@ -44,6 +44,9 @@ impl Volume {
         };
         check_lengths(name, value)?;
         check_label(name)?;
+        if name == CAPABILITY.as_bytes() {
+            return node.file.between_envelopes(|| self.store_xattr(&node, name, value, how));
+        }
         if !name.starts_with(USER) {
             return self.store_xattr(&node, name, value, how);
         }
@@ -114,6 +117,9 @@ impl Volume {
         self.check_writable()?;
         let node = self.nodes.find(node)?;
         check_label(name)?;
+        if name == CAPABILITY.as_bytes() {
+            return node.file.between_envelopes(|| self.remove_lower_xattr(&node, name));
+        }
         let sealed;
         let lower = match name.starts_with(USER) {
             true => {

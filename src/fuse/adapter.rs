@@ -35,6 +35,7 @@ use crate::fuse::negotiate::{Spared, drops_pages_when_written, negotiate};
 use crate::fuse::seeker::Seeker;
 use crate::fuse::session::Invalidator;
 use crate::fuse::{Caching, Counters, MountOptions, Op};
+use crate::lower::CAPABILITY;
 use crate::lower::NodeKind;
 
 /// A node's number is never given to another file while the kernel knows it, so one generation
@@ -506,6 +507,11 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let _lingering = self.linger.behind();
+        if let (Seeking::Gathered(seeker), Ok(how)) = (&self.seeking, xattr_how(flags))
+            && name == CAPABILITY
+        {
+            return seeker.mark(node(ino), name.as_bytes(), value, how, reply);
+        }
         let done = self.guard.run(Op::SetXattr, |v| {
             v.set_xattr(node(ino), name.as_bytes(), value, xattr_how(flags)?)?;
             match name == ACCESS_ACL && req.uid() != 0 {

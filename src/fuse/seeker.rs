@@ -1,4 +1,4 @@
-//! SEEK_DATA and SEEK_HOLE: [`Seeker`].
+//! What needs the kernel's dirty pages first, SEEK_DATA and SEEK_HOLE above all: [`Seeker`].
 //!
 //! The kernel gathers what mappings write, and with the writeback cache everything. It asks without handing its dirty pages over (fs/fuse/file.c, `fuse_lseek`), so a hole of
 //! the volume may be data that only the kernel has. Before a hole is told, the kernel drops its pages
@@ -11,24 +11,44 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
-use fuser::{Errno, ReplyLseek};
+use fuser::{Errno, ReplyEmpty, ReplyLseek};
 
-use crate::fs::{FsError, NodeId, SeekTo, Volume};
+use crate::fs::{FsError, NodeId, SeekTo, Volume, XattrHow};
 use crate::fuse::guard::Guard;
 use crate::fuse::{Invalidator, Op};
 
 /// One request.
 #[derive(Debug)]
-struct Asked {
-    node: NodeId,
-    at: u64,
-    to: SeekTo,
-    reply: ReplyLseek,
+enum Asked {
+    Seek {
+        node: NodeId,
+        at: u64,
+        to: SeekTo,
+        reply: ReplyLseek,
+    },
+    /// An attribute that goes when the file is written to, and must not by what was written before.
+    Mark {
+        node: NodeId,
+        name: Vec<u8>,
+        value: Vec<u8>,
+        how: XattrHow,
+        reply: ReplyEmpty,
+    },
 }
 
-/// A thread that seeks. One of its own: the kernel waits for the writing back, which the threads that
-/// serve requests have to answer meanwhile. What the seeking process holds in the kernel is the lock
-/// of the inode, which writing back does not take. Dropping this ends the thread.
+impl Asked {
+    fn refuse(self) {
+        match self {
+            Self::Seek { reply, .. } => reply.error(Errno::EIO),
+            Self::Mark { reply, .. } => reply.error(Errno::EIO),
+        }
+    }
+}
+
+/// A thread that seeks, and sets what writing takes away. One of its own: the kernel waits for the
+/// writing back, which the threads that serve requests have to answer meanwhile. What the asking
+/// process holds in the kernel is the lock of the inode, which writing back does not take. Dropping
+/// this ends the thread.
 #[derive(Debug)]
 pub(crate) struct Seeker {
     /// As long as the thread: taken when this is dropped.
@@ -51,13 +71,28 @@ impl Seeker {
 
     /// Lets the thread answer.
     pub(crate) fn seek(&self, node: NodeId, at: u64, to: SeekTo, reply: ReplyLseek) {
-        let asked = Asked { node, at, to, reply };
+        self.ask(Asked::Seek { node, at, to, reply });
+    }
+
+    /// Lets the thread set an attribute behind all that was written.
+    pub(crate) fn mark(
+        &self,
+        node: NodeId,
+        name: &[u8],
+        value: &[u8],
+        how: XattrHow,
+        reply: ReplyEmpty,
+    ) {
+        self.ask(Asked::Mark { node, name: name.to_vec(), value: value.to_vec(), how, reply });
+    }
+
+    fn ask(&self, asked: Asked) {
         let refused = match &self.queue {
             Some(queue) => queue.send(asked).err().map(|error| error.0),
             None => Some(asked),
         };
         if let Some(asked) = refused {
-            asked.reply.error(Errno::EIO);
+            asked.refuse();
         }
     }
 }
@@ -73,15 +108,31 @@ impl Drop for Seeker {
 }
 
 fn serve(guard: &Guard, pages: &OnceLock<Invalidator>, asked: &Receiver<Asked>) {
-    for Asked { node, at, to, reply } in asked {
-        let found = guard.run(Op::Seek, |volume| {
-            let pages = pages.get().ok_or(FsError::Bug("seeking before the mount serves"))?;
-            let found = find(volume, &|range| write_back(pages, node, range), node, at, to)?;
-            i64::try_from(found).map_err(|_| FsError::Errno(libc::EOVERFLOW))
-        });
-        match found {
-            Ok(at) => reply.offset(at),
-            Err(errno) => reply.error(errno),
+    let pages = || pages.get().ok_or(FsError::Bug("asked before the mount serves"));
+    for asked in asked {
+        match asked {
+            Asked::Seek { node, at, to, reply } => {
+                let found = guard.run(Op::Seek, |volume| {
+                    let pages = pages()?;
+                    let found =
+                        find(volume, &|range| write_back(pages, node, range), node, at, to)?;
+                    i64::try_from(found).map_err(|_| FsError::Errno(libc::EOVERFLOW))
+                });
+                match found {
+                    Ok(at) => reply.offset(at),
+                    Err(errno) => reply.error(errno),
+                }
+            }
+            Asked::Mark { node, name, value, how, reply } => {
+                let done = guard.run(Op::SetXattr, |volume| {
+                    write_back(pages()?, node, 0..u64::MAX)?;
+                    volume.set_xattr(node, &name, &value, how)
+                });
+                match done {
+                    Ok(()) => reply.ok(),
+                    Err(errno) => reply.error(errno),
+                }
+            }
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FallocateFlags, SeekFrom, fallocate, fdatasync, fstat, fsync, ftruncate, futimens,
-    seek,
+    AtFlags, FallocateFlags, SeekFrom, XattrFlags, fallocate, fdatasync, fgetxattr, fsetxattr,
+    fstat, fsync, ftruncate, futimens, seek,
 };
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
@@ -12,7 +12,13 @@ use crate::units::{LowerLen, LowerOffset};
 
 use super::attributes::{stat_at, timestamps};
 use super::types::{call, refused};
-use super::{LowerError, LowerFile, LowerStat, LowerTime, SyncScope, TimeSpec};
+use super::{LowerError, LowerFile, LowerStat, Marks, SyncScope, TimeSpec};
+
+/// The attribute that holds the capabilities of a program.
+pub const CAPABILITY: &str = "security.capability";
+
+/// Bytes; more than any version of it has (linux/capability.h, `vfs_ns_cap_data`: 24).
+const CAPABILITY_LEN_MAX: usize = 64;
 
 /// An open regular file of the lower filesystem. Its position is never used, but by `next_data`.
 #[derive(Debug)]
@@ -35,6 +41,19 @@ impl OsFile {
     /// What statx answers.
     pub fn stat(&self) -> Result<LowerStat, LowerError> {
         stat_at(self.as_fd(), "", AtFlags::EMPTY_PATH)
+    }
+
+    /// The capabilities of a program.
+    fn capability(&self) -> Result<Option<Vec<u8>>, LowerError> {
+        let mut value = vec![0; CAPABILITY_LEN_MAX];
+        match call("fgetxattr", || fgetxattr(&self.0, CAPABILITY, &mut value[..])) {
+            Ok(len) => {
+                value.truncate(len);
+                Ok(Some(value))
+            }
+            Err(LowerError { errno: libc::ENODATA | libc::EOPNOTSUPP, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Allocates or frees, always without changing the length.
@@ -108,12 +127,15 @@ impl LowerFile for OsFile {
         call("lseek", || seek(&self.0, SeekFrom::Hole(at.0))).map(LowerOffset)
     }
 
-    fn mtime(&self) -> Result<Option<LowerTime>, LowerError> {
-        self.stat().map(|stat| Some(stat.mtime))
+    fn marks(&self) -> Result<Option<Marks>, LowerError> {
+        Ok(Some(Marks { mtime: self.stat()?.mtime, capability: self.capability()? }))
     }
 
-    fn set_mtime(&self, mtime: LowerTime) -> Result<(), LowerError> {
-        let times = timestamps(None, Some(TimeSpec::At(mtime)));
+    fn put_back(&self, marks: &Marks) -> Result<(), LowerError> {
+        if let Some(value) = &marks.capability {
+            call("fsetxattr", || fsetxattr(&self.0, CAPABILITY, value, XattrFlags::empty()))?;
+        }
+        let times = timestamps(None, Some(TimeSpec::At(marks.mtime)));
         call("futimens", || futimens(&self.0, &times))
     }
 
@@ -135,8 +157,8 @@ fn advanced(op: &'static str, at: LowerOffset, done: usize) -> Result<u64, Lower
 
 #[cfg(test)]
 mod tests {
-    use super::super::Access;
     use super::super::test_dir::{ODD, TestDir, name};
+    use super::super::{Access, LowerTime};
     use super::*;
 
     fn file() -> OsFile {
@@ -196,14 +218,16 @@ mod tests {
     }
 
     #[test]
-    fn mtime_can_be_put_back() {
+    fn marks_can_be_put_back() {
         let dir = TestDir::new();
         let file = dir.write_new(&name(ODD), b"12345", 0o640).unwrap();
         let then = LowerTime { secs: -7, nanos: 999_999_999 };
         dir.set_times(&name(ODD), None, Some(TimeSpec::At(then))).unwrap();
+        let marks = file.marks().unwrap();
         file.write_at(LowerOffset(1), b"xy").unwrap();
-        assert_ne!(file.mtime(), Ok(Some(then)));
-        file.set_mtime(then).unwrap();
+        assert_ne!(file.marks().unwrap(), marks);
+        file.put_back(&marks.clone().unwrap()).unwrap();
+        assert_eq!(file.marks().unwrap(), marks);
         assert_eq!(file.stat().unwrap().mtime, then);
     }
 

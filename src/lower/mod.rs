@@ -26,12 +26,12 @@ mod xattr;
 
 pub use dir::LowerDir;
 pub use entries::{Entries, LowerEntry};
-pub use file::OsFile;
+pub use file::{CAPABILITY, OsFile};
 pub use identity::{acting_as, is_in_group};
 pub use limits::{lock_memory, no_core_dumps, raise_descriptor_limit};
 pub use pinned::Pinned;
 pub use types::{
-    Access, LowerError, LowerFile, LowerId, LowerRename, LowerStat, LowerStatFs, LowerTime,
+    Access, LowerError, LowerFile, LowerId, LowerRename, LowerStat, LowerStatFs, LowerTime, Marks,
     NodeKind, SyncScope, TimeSpec, XattrFlags,
 };
 pub use whole_file::LockedFile;

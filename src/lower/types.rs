@@ -107,19 +107,19 @@ pub trait LowerFile: Send + Sync + Debug {
         Ok(LowerOffset(page.min(end)))
     }
 
-    /// Time of the last change of content; `None` where there are no times.
+    /// What a write changes besides content; `None` where there is nothing of the kind.
     ///
     /// # Errors
-    /// What statx answers.
-    fn mtime(&self) -> Result<Option<LowerTime>, LowerError> {
+    /// What statx and fgetxattr answer.
+    fn marks(&self) -> Result<Option<Marks>, LowerError> {
         Ok(None)
     }
 
-    /// Sets the time of the last change of content; nothing where there are no times.
+    /// Puts back what writing has changed.
     ///
     /// # Errors
-    /// What futimens answers.
-    fn set_mtime(&self, _mtime: LowerTime) -> Result<(), LowerError> {
+    /// What fsetxattr and futimens answer.
+    fn put_back(&self, _marks: &Marks) -> Result<(), LowerError> {
         Ok(())
     }
 
@@ -216,6 +216,15 @@ pub enum LowerRename {
     Exchange,
     /// Replaces it, and leaves a device 0:0 under the old name.
     Whiteout,
+}
+
+/// What every write to a file changes, or takes away, besides content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// Last change of content.
+    pub mtime: LowerTime,
+    /// [`CAPABILITY`](crate::lower::CAPABILITY), which goes whoever writes.
+    pub capability: Option<Vec<u8>>,
 }
 
 /// A time to set.

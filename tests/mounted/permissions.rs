@@ -232,23 +232,29 @@ fn group_bit_is_refused_to_who_is_not_in_the_group() {
     });
 }
 
-/// Law: any change of content takes file capabilities away, whoever makes it, and so does an owner.
-#[test]
-fn capabilities_go_when_the_content_changes() {
-    const NAME: &str = "security.capability";
-    // VFS_CAP_REVISION_2 with CAP_NET_RAW permitted (linux/capability.h).
+const CAPABILITY: &str = "security.capability";
+
+/// VFS_CAP_REVISION_2 with CAP_NET_RAW permitted (linux/capability.h).
+fn capability() -> Vec<u8> {
     let mut capability = 0x0200_0000_u32.to_le_bytes().to_vec();
     capability.extend((1_u32 << 13).to_le_bytes());
     capability.extend([0; 12]);
+    capability
+}
+
+/// Law: any change of content takes file capabilities away, whoever makes it, and so does an owner.
+#[test]
+fn capabilities_go_when_the_content_changes() {
+    let capability = capability();
     shared(|volume| {
         let path = volume.path("f");
         let is_gone = |what: &str, change: &dyn Fn()| {
             let flags = rustix::fs::XattrFlags::empty();
-            rustix::fs::setxattr(&path, NAME, &capability, flags).unwrap();
+            rustix::fs::setxattr(&path, CAPABILITY, &capability, flags).unwrap();
             let mut out = [0; 64];
-            assert_eq!(rustix::fs::getxattr(&path, NAME, &mut out), Ok(20));
+            assert_eq!(rustix::fs::getxattr(&path, CAPABILITY, &mut out), Ok(20));
             change();
-            let left = rustix::fs::getxattr(&path, NAME, &mut out);
+            let left = rustix::fs::getxattr(&path, CAPABILITY, &mut out);
             assert_eq!(left, Err(rustix::io::Errno::NODATA), "{what}");
         };
         write(&path, "content");
@@ -260,6 +266,39 @@ fn capabilities_go_when_the_content_changes() {
             is_gone(what, &|| change(&path));
         }
         is_gone("chown", &|| chown(&path, Some(USER), Some(USER)).unwrap());
+    });
+}
+
+/// Law: what nobody changed keeps its capabilities: they outlive the writing back of what was written
+/// before they were given, another name, and another key.
+#[test]
+fn capabilities_stay_while_nobody_changes_the_content() {
+    let capability = capability();
+    shared(|volume| {
+        let path = volume.path("f");
+        let mut file = File::create(&path).unwrap();
+        std::io::Write::write_all(&mut file, &pattern(0, 10_000)).unwrap();
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(&path, CAPABILITY, &capability, flags).unwrap();
+        let check = |path: &Path, what: &str| {
+            let mut out = [0; 64];
+            assert_eq!(rustix::fs::getxattr(path, CAPABILITY, &mut out), Ok(20), "{what}");
+            assert_eq!(out[..20], capability, "{what}");
+        };
+        drop(file);
+        check(&path, "closed");
+        volume.remount();
+        check(&path, "mounted again");
+        let renamed = volume.path("n".repeat(250));
+        fs::rename(&path, &renamed).unwrap();
+        check(&renamed, "renamed");
+        let arn = volume.kms.arn_of(crate::mount::ALIAS);
+        volume.kms.rotate(&arn);
+        crate::rotation_live::rewrap(volume);
+        check(&renamed, "rewrapped");
+        volume.remount();
+        check(&renamed, "rewrapped and mounted again");
+        assert!(read(&renamed) == pattern(0, 10_000));
     });
 }
 

@@ -40,7 +40,7 @@ fn records(lower: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-fn rewrap(volume: &MountedVolume) -> RewrapReport {
+pub fn rewrap(volume: &MountedVolume) -> RewrapReport {
     let options = RewrapOptions::default();
     volume.volume().rewrap_tree(&[], &options, &mut |_| ControlFlow::Continue(())).unwrap()
 }
