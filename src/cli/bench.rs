@@ -135,8 +135,8 @@ impl Place {
         DirBuilder::new().mode(0o700).create(&dir).map_err(failed)?;
         let place = Self { dir: dir.clone() };
         fs::create_dir(place.mount_point()).map_err(failed)?;
-        let key = Secret::<32>::random(&OsRandom);
-        fs::write(place.key(), key.expose()).map_err(failed)?;
+        let key: [u8; 32] = random_array(&OsRandom);
+        fs::write(place.key(), key).map_err(failed)?;
         place.kmsfs("init", &[place.lower().as_os_str(), OsStr::new("--no-recovery-kit")])?;
         place.mount()?;
         Ok(place)
