@@ -393,7 +393,7 @@ def mapped(turn):
 
 GROUPS = {"sequential": sequential, "random": at_random, "synced": synced, "small": small_files, "tree": source_tree,
           "sqlite": sqlite, "mapped": mapped}
-SIZES = dict(sequential=1024, random=512, seconds=4, appends=2000, files=5000, transactions=2000, mapped=64, tree=8000)
+SIZES = dict(sequential=1024, random=512, seconds=2, appends=2000, files=5000, transactions=2000, mapped=64, tree=5000)
 QUICK = dict(sequential=128, random=64, seconds=1, appends=200, files=500, transactions=200, mapped=8, tree=500)
 
 

@@ -136,18 +136,34 @@ pub fn from_root(path: &Path) -> PathBuf {
 /// The unmounted volume at a path: its real path, and what can be told without a key.
 ///
 /// # Errors
-/// [`Kind::ConfigUnreadable`] if there is none, or it does not read.
+/// [`Kind::ConfigUnreadable`] if there is none, or it does not read; [`Kind::Other`] for a mount whose
+/// process does not answer.
 pub fn probe(path: &Path) -> Result<(PathBuf, VolumeSummary), Failure> {
     let shown = path.display().to_string();
     let lower = std::fs::canonicalize(path).map_err(|error| Failure::io(&shown, &error))?;
     match fs::probe(&lower) {
         Ok(summary) => Ok((lower, summary)),
+        Err(FsError::VolumeMissing) if is_mount(&lower) => {
+            let what = format!("{shown}: the process behind the mount does not answer");
+            Err(Failure::new(Kind::Other, what).hint("the same command again, if it is busy"))
+        }
         Err(FsError::VolumeMissing) => {
             let what = format!("{shown}: neither a volume nor a mount");
             Err(Failure::new(Kind::ConfigUnreadable, what)
                 .hint(format!("kmsfs init {shown}   (makes a volume), or kmsfs status")))
         }
         Err(error) => Err(Failure::new(Kind::ConfigUnreadable, format!("{shown}: {error}"))),
+    }
+}
+
+/// Whether a volume is mounted at a path, whoever answers for it.
+fn is_mount(path: &Path) -> bool {
+    #[cfg(feature = "fuse")]
+    return crate::fuse::is_mounted(path);
+    #[cfg(not(feature = "fuse"))]
+    {
+        let _ = path;
+        false
     }
 }
 

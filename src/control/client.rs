@@ -19,7 +19,7 @@ use crate::control::walks::inside;
 use crate::control::{Failure, Kind, Progress, Reply, Request, Verb};
 
 /// Longest time that a mount may take to say who it is.
-const HELLO_TIME_MAX: Duration = Duration::from_secs(2);
+const HELLO_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How often a waiting client looks whether it should end.
 const LOOK_EVERY: Duration = Duration::from_millis(200);

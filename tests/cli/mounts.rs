@@ -160,6 +160,23 @@ fn a_foreground_mount_obeys_its_service_manager() {
     assert_eq!(sandbox.ok("cat lower file --keyfile key"), "content");
 }
 
+/// A mount that does not answer is told from a directory that is none.
+#[test]
+fn a_mount_without_its_socket_is_still_seen_as_one() {
+    if !can_mount() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.ok("init lower --keyfile key");
+    std::fs::create_dir(sandbox.path("mnt")).unwrap();
+    sandbox.ok("mount lower mnt --keyfile key");
+    let sockets = std::fs::read_dir(sandbox.path("run/kmsfs")).unwrap().flatten();
+    sockets.for_each(|socket| std::fs::remove_file(socket.path()).unwrap());
+    sandbox.line("rotate mnt").assert_refused(1, "does not answer");
+    let done = std::process::Command::new("umount").arg(sandbox.path("mnt")).status().unwrap();
+    assert!(done.success());
+}
+
 /// A mount whose process was killed can be unmounted, and the volume mounted again.
 #[test]
 fn a_dead_mount_is_cleared_away() {
