@@ -8,8 +8,7 @@ use crate::format::name::{LowerEntry, MARKER_NAME, TEMPORARY_PREFIX, classify};
 use crate::format::symlink::{self, LowerTarget};
 use crate::fs::names::{OWN_FILE_MODE, drop_sidecar, object, store_sidecar};
 use crate::fs::nodes::{Node, Place};
-use crate::fs::volume::Spot;
-use crate::fs::volume::own_name;
+use crate::fs::volume::{Spot, own_name};
 use crate::fs::{Attr, Caller, CorruptPart, FsError, NodeId, Volume};
 use crate::lower::{
     Access, LowerDir, LowerError, LowerFile, LowerRename, LowerStat, NodeKind, OsFile, SyncScope,

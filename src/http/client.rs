@@ -18,6 +18,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
+use crate::http::TARGET_PREFIX;
 use crate::http::endpoint::{Endpoint, Place};
 use crate::http::identity::Identity;
 use crate::http::signature::{LastKey, Scope, SignedRequest, basic_date};
@@ -26,8 +27,6 @@ use crate::kms::KmsError;
 use crate::sync::{Mutex, Rank};
 use crate::wire;
 
-/// In front of an operation's name in `X-Amz-Target`.
-const TARGET_PREFIX: &str = "TrentService.";
 /// Longest answer, in bytes. The longest of AWS' is a page of 1000 grants.
 const ANSWER_LEN_MAX: usize = 16 << 20;
 /// Connections that are kept for the next request.

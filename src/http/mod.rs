@@ -19,6 +19,9 @@ pub mod test_clock;
 pub mod trust;
 pub mod volumes;
 
+/// In front of an operation's name in `X-Amz-Target`.
+const TARGET_PREFIX: &str = "TrentService.";
+
 pub use client::{CallError, Client, Patience};
 pub use credentials::{Credential, Credentials};
 pub use endpoint::{Endpoint, EndpointError};

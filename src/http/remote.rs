@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
+use crate::http::TARGET_PREFIX;
 use crate::http::client::{CallError, Client};
 use crate::http::volumes::{self, REPORT_TARGET};
 use crate::kms::{
@@ -204,7 +205,7 @@ impl RemoteKms {
         input: &Value,
         read: impl FnOnce(KeyAnswer<'_>) -> Option<T>,
     ) -> Result<T, KmsError> {
-        let body = self.client.call_raw(&format!("TrentService.{operation}"), input);
+        let body = self.client.call_raw(&format!("{TARGET_PREFIX}{operation}"), input);
         let body = body.map_err(|error| KmsError::from(&error))?;
         let answer: KeyAnswer<'_> = serde_json::from_slice(&body).map_err(|_| self.nonsense())?;
         read(answer).ok_or_else(|| self.nonsense())

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::http::TARGET_PREFIX;
 use crate::http::credentials::Credentials;
 use crate::http::sigv4::{self, Caller, NotSigned, SignedRequest};
 use crate::http::test_clock::{ADVANCE_TARGET, TestClock};
@@ -12,8 +13,6 @@ use crate::kms::{Client, KmsError, Regions, Via};
 use crate::sync::{Rank, RwLock};
 use crate::wire;
 
-/// In front of an operation's name in `X-Amz-Target`.
-const TARGET_PREFIX: &str = "TrentService.";
 /// The same for CloudTrail, which is asked for audit records; older clients write it in full.
 const TRAIL_PREFIX: &str = "CloudTrail_20131101.";
 /// Characters of a client's name for itself that are recorded. As CloudTrail has it.
@@ -85,9 +84,7 @@ impl Service {
             },
         };
         if let Some(clock) = clock.filter(|_| target == ADVANCE_TARGET) {
-            return clock
-                .answer(&self.regions, &input)
-                .map_or_else(|error| failed(&error), |body| Answer { status: 200, body });
+            return answered(clock.answer(&self.regions, &input));
         }
         let principal = &caller.credential.principal;
         let operation = target.strip_prefix(TARGET_PREFIX);
@@ -103,12 +100,11 @@ impl Service {
             Err(error) => return failed(&error),
         };
         match (operation, trail) {
-            (Some(operation), _) => wire::call(&kms, principal, operation, &input)
-                .map_or_else(|error| failed(&error), |body| Answer { status: 200, body }),
-            (None, None) if target == REPORT_TARGET => volumes::answer(&kms, principal, &input)
-                .map_or_else(|error| failed(&error), |body| Answer { status: 200, body }),
-            (None, Some("LookupEvents")) => wire::lookup_events(&kms, principal, &input)
-                .map_or_else(|error| failed(&error), |body| Answer { status: 200, body }),
+            (Some(operation), _) => answered(wire::call(&kms, principal, operation, &input)),
+            (None, None) if target == REPORT_TARGET => {
+                answered(volumes::answer(&kms, principal, &input))
+            }
+            (None, Some("LookupEvents")) => answered(wire::lookup_events(&kms, principal, &input)),
             (None, _) => refused(400, "UnknownOperationException", ""),
         }
     }
@@ -148,6 +144,10 @@ fn client(caller: &Caller<'_>, request: &SignedRequest<'_>, via: Via, id: [u8; 1
 fn header<'a>(request: &SignedRequest<'a>, name: &str) -> &'a str {
     let found = request.headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name));
     found.map_or("", |(_, value)| value.as_str())
+}
+
+fn answered(done: Result<Value, KmsError>) -> Answer {
+    done.map_or_else(|error| failed(&error), |body| Answer { status: 200, body })
 }
 
 fn failed(error: &KmsError) -> Answer {
