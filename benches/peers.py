@@ -2,7 +2,7 @@
 """What a mount of kmsfs does beside other filesystems, in turns, on one machine.
 
     cargo build --release --bin kmsfs
-    apt-get install fio git gocryptfs securefs        # peers that are not there are left out
+    apt-get install fio git gocryptfs securefs cryfs encfs rclone   # peers that are not there are left out
     python3 benches/peers.py [--turns N] [--lower DIR] [--groups a,b] [--only a,b] [--json FILE]
 
 Needs root: it mounts, and it drops caches. `native` is the lower directory itself, `passthrough` libfuse's example
@@ -32,6 +32,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -101,6 +102,7 @@ class Mounted(Native):
     """Whatever has a process behind a mount."""
 
     program = ""
+    environment = {}
 
     @classmethod
     def is_here(cls):
@@ -118,9 +120,13 @@ class Mounted(Native):
         # In the foreground, so that it is known who serves.
         with open(self.place / "log", "ab") as log:
             self.process = subprocess.Popen(
-                [str(word) for word in self.command()], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                [str(word) for word in self.command()], stdin=subprocess.PIPE, stdout=log, stderr=log,
+                env=os.environ | self.environment)
+        # EncFS and CryFS ask for it there; the others do not look.
+        with suppress(BrokenPipeError), self.process.stdin as asked:
+            asked.write(f"{PASSPHRASE}\n".encode())
         while not os.path.ismount(self.mnt):
-            if self.process.poll() is not None or time.monotonic() - begin > 30:
+            if self.process.poll() is not None or time.monotonic() - begin > 90:
                 raise RuntimeError(f"{self.name} does not mount: {(self.place / 'log').read_text()[-300:]}")
             time.sleep(0.002)
         self.mount_time = time.monotonic() - begin
@@ -176,6 +182,44 @@ class Securefs(Mounted):
         return ["securefs", "mount", "--pass", PASSPHRASE, self.lower, self.mnt]
 
 
+class Cryfs(Mounted):
+    name = program = "cryfs"
+
+    def __init__(self, place):
+        super().__init__(place)
+        self.environment = {
+            "CRYFS_FRONTEND": "noninteractive", "CRYFS_NO_UPDATE_CHECK": "true", "CRYFS_LOCAL_STATE_DIR": str(place / "state")}
+
+    def command(self):
+        return ["cryfs", "-f", "--cipher", "aes-256-gcm", self.lower, self.mnt]
+
+
+class Encfs(Mounted):
+    """Its standard cipher is AES-192-CBC, not authenticated."""
+
+    name = program = "encfs"
+
+    def command(self):
+        return ["encfs", "-f", "--standard", "--stdinpass", self.lower, self.mnt]
+
+
+class Rclone(Mounted):
+    """Writes go to a cache in plain text first."""
+
+    name = program = "rclone"
+
+    def __init__(self, place):
+        super().__init__(place)
+        self.environment = {
+            "RCLONE_CONFIG": str(place / "rclone.conf"), "RCLONE_CONFIG_PEER_TYPE": "crypt",
+            "RCLONE_CONFIG_PEER_REMOTE": str(self.lower),
+            "RCLONE_CONFIG_PEER_PASSWORD": run("rclone", "obscure", PASSPHRASE).strip()}
+
+    def command(self):
+        return ["rclone", "mount", "peer:", self.mnt, "--vfs-cache-mode", "writes", "--vfs-write-back", "0s",
+                "--cache-dir", self.place / "cache"]
+
+
 class Kmsfs(Mounted):
     name = "kmsfs"
 
@@ -187,6 +231,9 @@ class Kmsfs(Mounted):
 
     def command(self):
         return [self.program, "mount", "--foreground", "--keyfile", self.key, self.lower, self.mnt]
+
+
+KINDS = [Native, Passthrough, Gocryptfs, Securefs, Cryfs, Encfs, Rclone, Kmsfs]
 
 
 # -- Workloads -----------------------------------------------------------------------------------------------
@@ -444,15 +491,15 @@ def main():
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--lower", default=tempfile.gettempdir(), help="where lower directories are made")
     parser.add_argument("--groups", default=",".join(GROUPS), help="of workloads")
-    parser.add_argument("--only", help="filesystems, by name")
+    parser.add_argument("--only", default="native,passthrough,gocryptfs,securefs,kmsfs",
+                        help="filesystems, by name; cryfs, encfs and rclone take long")
     parser.add_argument("--kmsfs", default=ROOT / "target/release/kmsfs")
     parser.add_argument("--passthrough", default="passthrough_hp")
     parser.add_argument("--quick", action="store_true", help="small sizes: to try the script, not to quote")
     parser.add_argument("--json", help="writes all figures into this file")
     args = parser.parse_args()
     Kmsfs.program, Passthrough.program = str(args.kmsfs), args.passthrough
-    all_here = [kind for kind in (Native, Passthrough, Gocryptfs, Securefs, Kmsfs) if kind.is_here()]
-    kinds = [kind for kind in all_here if not args.only or kind.name in args.only.split(",")]
+    kinds = [kind for kind in KINDS if kind.name in args.only.split(",") and kind.is_here()]
     place = Path(tempfile.mkdtemp(prefix="kmsfs-peers-", dir=args.lower))
     sizes = QUICK if args.quick else SIZES
     samples = {}

@@ -5,11 +5,11 @@
 
 use std::ops::{Deref, DerefMut};
 #[cfg(not(feature = "shuttle"))]
-use std::{sync as locks, thread_local};
+use std::sync as locks;
 
-/// Locks, and memory of a thread, under which a scheduler chooses who goes on: tests/shuttle.rs.
+/// Locks under which a scheduler chooses who goes on: tests/shuttle.rs.
 #[cfg(feature = "shuttle")]
-use shuttle::{sync as locks, thread_local};
+use shuttle::sync as locks;
 
 /// A lock without a rank, of a leaf: nobody who holds it takes one that has an owner.
 pub use locks::Mutex as LeafMutex;
@@ -49,7 +49,10 @@ pub enum Rank {
 
 #[cfg(debug_assertions)]
 mod held {
-    use super::{Rank, thread_local};
+    use super::Rank;
+    /// So that the scheduler's threads have theirs too.
+    #[cfg(feature = "shuttle")]
+    use shuttle::thread_local;
     use std::cell::RefCell;
 
     thread_local! {

@@ -1,10 +1,10 @@
 //! Seals and opens the content of one file: XAES-256-GCM through `aws-lc-rs`.
 //!
-//! The derived AES-256-GCM key belongs to a session (N1), not to a block, so it is made once and its
-//! price vanishes. Where nonce, tag and ciphertext lie in a record is `format::record`'s business.
+//! The derived AES-256-GCM key belongs to a session (N1), not to a block, so it is made once, at its
+//! first use, and its price vanishes. Where nonce, tag and ciphertext lie in a record is `format::record`'s business.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
@@ -21,9 +21,11 @@ const OTHER_SESSIONS_MAX: usize = 8;
 
 /// The cipher of one file's content, with one session for everything that it seals.
 pub struct ContentCipher {
-    key: XaesKey,
+    /// Expanded for each derivation anew: many of these are kept, and few derive twice.
+    key: Secret<32>,
     session: [u8; SESSION_LEN],
-    own: LessSafeKey,
+    /// What is only read is never sealed for.
+    own: OnceLock<Box<LessSafeKey>>,
     /// Derived keys of records that other sessions sealed. Rank `Cache`; shared: found, exclusive:
     /// inserted. Held across nothing.
     others: RwLock<Others>,
@@ -40,10 +42,8 @@ impl ContentCipher {
     /// `session` (N1) must be random and fresh for every call with the same key: 2^32 records may be
     /// sealed in one session (NIST SP 800-38D, section 8.3).
     pub fn new(key: Secret<32>, session: [u8; SESSION_LEN]) -> Self {
-        let key = XaesKey::new(&key);
-        let own = gcm_key(&key.derive(&session));
         let others = Others { keys: Vec::new(), next: 0 };
-        Self { key, session, own, others: RwLock::new(Rank::Cache, others) }
+        Self { key, session, own: OnceLock::new(), others: RwLock::new(Rank::Cache, others) }
     }
 
     /// Seals `plain` into `ciphertext` (of the same length), under a nonce made of the session and
@@ -61,7 +61,7 @@ impl ContentCipher {
         head.copy_from_slice(&self.session);
         tail.copy_from_slice(n2);
         let n2 = Nonce::assume_unique_for_key(*n2);
-        let done = self.own.seal_out_of_place_scatter(
+        let done = self.own().seal_out_of_place_scatter(
             n2,
             Aad::from(aad),
             plain,
@@ -90,7 +90,7 @@ impl ContentCipher {
         let (session, n2) = split_nonce(nonce);
         let other;
         let key = if session == self.session {
-            &self.own
+            self.own()
         } else {
             other = self.other(session);
             &*other
@@ -104,11 +104,19 @@ impl ContentCipher {
         &self.session
     }
 
+    fn own(&self) -> &LessSafeKey {
+        self.own.get_or_init(|| Box::new(self.derive(&self.session)))
+    }
+
+    fn derive(&self, session: &[u8; SESSION_LEN]) -> LessSafeKey {
+        gcm_key(&XaesKey::new(&self.key).derive(session))
+    }
+
     fn other(&self, session: [u8; SESSION_LEN]) -> Arc<LessSafeKey> {
         if let Some(key) = self.others.read().find(&session) {
             return key;
         }
-        let made = Arc::new(gcm_key(&self.key.derive(&session)));
+        let made = Arc::new(self.derive(&session));
         self.others.write().insert(session, &made);
         made
     }

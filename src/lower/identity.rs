@@ -28,13 +28,14 @@ pub fn acting_as<T>(
     umask: u32,
     work: impl FnOnce() -> Result<T, LowerError>,
 ) -> Result<T, LowerError> {
-    own_umask()?;
+    let resting = own_umask()?;
+    let wanted = Mode::from_raw_mode(umask & 0o777);
     let _identity = match (uid, gid) {
         (0, 0) => None,
         _ if !geteuid().is_root() => None,
         _ => Some(Identity::assume(uid, gid)?),
     };
-    let _umask = Umask(set_umask(Mode::from_raw_mode(umask & 0o777)));
+    let _umask = (wanted != resting).then(|| Umask(set_umask(wanted)));
     work()
 }
 
@@ -49,16 +50,21 @@ pub fn is_in_group(pid: u32, gid: u32) -> bool {
     groups.is_some_and(|groups| groups.split_whitespace().any(|group| group.parse() == Ok(gid)))
 }
 
-/// Makes the umask the calling thread's own: it is shared by all threads of a process otherwise.
-fn own_umask() -> Result<(), LowerError> {
+/// Makes the umask the calling thread's own: it is shared by all threads of a process otherwise. Gives
+/// the one that is in force between calls of [`acting_as`].
+fn own_umask() -> Result<Mode, LowerError> {
     thread_local! {
-        static OWN: Cell<bool> = const { Cell::new(false) };
+        static RESTING: Cell<Option<Mode>> = const { Cell::new(None) };
     }
-    if !OWN.get() {
-        call("unshare", unshare_fs)?;
-        OWN.set(true);
+    if let Some(resting) = RESTING.get() {
+        return Ok(resting);
     }
-    Ok(())
+    call("unshare", unshare_fs)?;
+    // Only setting it tells what it was.
+    let resting = set_umask(Mode::RWXG | Mode::RWXO);
+    set_umask(resting);
+    RESTING.set(Some(resting));
+    Ok(resting)
 }
 
 /// Puts the umask back.
