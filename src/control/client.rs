@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, geteuid};
@@ -18,7 +18,7 @@ use crate::control::session::OnProgress;
 use crate::control::walks::inside;
 use crate::control::{Failure, Kind, Progress, Reply, Request, Verb};
 
-/// Longest time that a mount may take to say who it is.
+/// Longest time that mounts may take to say who they are.
 const HELLO_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How often a waiting client looks whether it should end.
@@ -82,18 +82,23 @@ fn is_same_dir(a: &Path, b: &Path) -> bool {
     }
 }
 
-/// Every mount that answers, by mount point.
+/// Every mount that answers, by mount point. All are asked before one is waited for: those that are
+/// stuck cost their time together, not each.
 pub fn list_mounts() -> Vec<Mount> {
     let dirs = socket_dirs();
     let files = dirs.iter().flat_map(|dir| std::fs::read_dir(dir).into_iter().flatten().flatten());
     let sockets =
         files.map(|file| file.path()).filter(|p| p.extension().is_some_and(|e| e == "sock"));
-    let mut mounts: Vec<Mount> = sockets
-        .take(SOCKETS_MAX)
-        .filter_map(|socket| {
-            let hello = Client::connect(&socket).ok()?.hello().ok()?;
-            Some(Mount { hello, socket })
-        })
+    let ask = |socket: PathBuf| {
+        let mut client = Client::connect(&socket).ok()?;
+        client.send(Verb::Hello).ok()?;
+        Some((client, socket))
+    };
+    let asked: Vec<(Client, PathBuf)> = sockets.take(SOCKETS_MAX).filter_map(ask).collect();
+    let end = Instant::now() + HELLO_TIME_MAX;
+    let mut mounts: Vec<Mount> = asked
+        .into_iter()
+        .filter_map(|(client, socket)| Some(Mount { hello: client.hello(end).ok()?, socket }))
         .collect();
     mounts.sort_by(|a, b| a.hello.mount_point.cmp(&b.hello.mount_point));
     mounts
@@ -124,12 +129,10 @@ impl Client {
         socket_peercred(&self.stream).ok().map(|peer| peer.pid)
     }
 
-    fn hello(mut self) -> Result<HelloReport, Failure> {
-        let mut looks = HELLO_TIME_MAX.as_millis() / LOOK_EVERY.as_millis();
-        self.send(Verb::Hello)?;
+    /// The answer to [`Verb::Hello`], if it comes before `end`.
+    fn hello(mut self, end: Instant) -> Result<HelloReport, Failure> {
         let value = self.answer(&mut |_| ControlFlow::Continue(()), &mut || {
-            looks = looks.saturating_sub(1);
-            if looks == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if Instant::now() < end { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         serde_json::from_value(value).map_err(|error| no_report(&error))
     }

@@ -11,6 +11,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::geteuid;
 
 use crate::control::{Failure, Kind};
@@ -96,9 +97,17 @@ pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Connects to a path of any length.
+/// Connects to a path of any length. Does not wait for a server that takes nobody up any more.
+///
+/// # Errors
+/// `WouldBlock` if as many wait already as may.
 pub(crate) fn connect(path: &Path) -> io::Result<UnixStream> {
-    with_short_path(path, |path| UnixStream::connect(path))
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    with_short_path(path, |path| Ok(net::connect(&socket, &SocketAddrUnix::new(path)?)?))?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 /// Hands on `path`, or a short way to it if it is too long for a socket address.
@@ -129,5 +138,16 @@ mod tests {
         assert_eq!(bind(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(listener);
         bind(&path).unwrap();
+    }
+
+    /// Law: whoever looks for mounts is not held up by one that is stuck.
+    #[test]
+    fn a_server_that_takes_nobody_up_is_not_waited_for() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("v.sock");
+        let _listener = bind(&path).unwrap();
+        let waiting: Vec<UnixStream> = std::iter::from_fn(|| connect(&path).ok()).collect();
+        assert!(!waiting.is_empty());
+        assert_eq!(connect(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 }

@@ -89,8 +89,15 @@ impl Label {
 
 /// Derives `N` bytes with HKDF-SHA-256 (RFC 5869). `N` is at most 8160.
 pub fn derive<const N: usize>(secret: &[u8], salt: &[u8], info: &[u8]) -> Secret<N> {
+    expand(&extract(secret, salt), info)
+}
+
+fn extract(secret: &[u8], salt: &[u8]) -> hkdf::Prk {
+    hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(secret)
+}
+
+fn expand<const N: usize>(prk: &hkdf::Prk, info: &[u8]) -> Secret<N> {
     Secret::fill_with(|out| {
-        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(secret);
         let filled = prk.expand(&[info], OutputLen(N)).and_then(|okm| okm.fill(out));
         if filled.is_err() {
             stop("aws-lc-rs hkdf");
@@ -120,11 +127,11 @@ pub struct FileKeys {
 impl FileKeys {
     /// Derives all of them; the file id is the salt.
     pub fn derive(data_key: &Secret<32>, file: &[u8; 16]) -> Self {
-        let data_key = data_key.expose();
+        let prk = extract(data_key.expose(), file);
         Self {
-            content: derive(data_key, file, Label::FileContent.bytes()),
-            header: MacKey::new(&derive(data_key, file, Label::FileHeader.bytes())),
-            xattr: derive(data_key, file, Label::FileXattrs.bytes()),
+            content: expand(&prk, Label::FileContent.bytes()),
+            header: MacKey::new(expand(&prk, Label::FileHeader.bytes())),
+            xattr: expand(&prk, Label::FileXattrs.bytes()),
         }
     }
 }
@@ -156,16 +163,16 @@ pub struct VolumeKeys {
 impl VolumeKeys {
     /// Derives all of them; the volume id is the salt.
     pub fn derive(volume_key: &Secret<32>, volume: &[u8; 16]) -> Self {
-        let volume_key = volume_key.expose();
-        let mac = |label: Label| MacKey::new(&derive(volume_key, volume, label.bytes()));
-        let names = |label: Label| NameCipher::new(derive(volume_key, volume, label.bytes()));
+        let prk = extract(volume_key.expose(), volume);
+        let mac = |label: Label| MacKey::new(expand(&prk, label.bytes()));
+        let names = |label: Label| NameCipher::new(expand(&prk, label.bytes()));
         Self {
             names: names(Label::VolumeNames),
             config: mac(Label::VolumeConfig),
             markers: mac(Label::VolumeMarkers),
-            symlinks: derive(volume_key, volume, Label::VolumeSymlinks.bytes()),
+            symlinks: expand(&prk, Label::VolumeSymlinks.bytes()),
             xattr_names: names(Label::VolumeXattrNames),
-            dir_xattrs: derive(volume_key, volume, Label::VolumeXattrs.bytes()),
+            dir_xattrs: expand(&prk, Label::VolumeXattrs.bytes()),
             checkpoint: mac(Label::VolumeCheckpoint),
             archive: mac(Label::VolumeArchive),
             homes: mac(Label::VolumeHomes),
@@ -173,19 +180,21 @@ impl VolumeKeys {
     }
 }
 
-/// A key for HMAC-SHA-256 (RFC 2104, FIPS 198-1).
-pub struct MacKey(hmac::Key);
+/// A key for HMAC-SHA-256 (RFC 2104, FIPS 198-1). Not expanded: that takes 1200 bytes, and every open
+/// file has one.
+pub struct MacKey(Secret<32>);
 
 impl MacKey {
     /// A key of 256 bits.
-    pub fn new(key: &Secret<32>) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, key.expose()))
+    pub fn new(key: Secret<32>) -> Self {
+        Self(key)
     }
 
     /// The authentication code of the parts, one after another. Their borders are not bound: each
     /// caller's parts have fixed lengths.
     pub fn tag(&self, parts: &[&[u8]]) -> [u8; 32] {
-        let mut context = hmac::Context::with_key(&self.0);
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.expose());
+        let mut context = hmac::Context::with_key(&key);
         for part in parts {
             context.update(part);
         }
@@ -266,7 +275,7 @@ mod tests {
     /// The expected bytes are from Python's `hmac` module.
     #[test]
     fn hmac_covers_the_parts_in_order() {
-        let key = MacKey::new(&Secret::fill_with(|out| *out = [0xaa; 32]));
+        let key = MacKey::new(Secret::fill_with(|out| *out = [0xaa; 32]));
         let tag = key.tag(&[b"one", b"two"]);
         assert_eq!(hex(&tag), "94d8de4fd9c5e848a59106075484b3480a66d2f57c79da8aaad7d488b620df6a");
         assert_eq!(tag, key.tag(&[b"onetwo"]));

@@ -195,7 +195,7 @@ mod tests {
     use crate::secret::Secret;
 
     fn key() -> MacKey {
-        MacKey::new(&Secret::fill_with(|out| *out = [7; 32]))
+        MacKey::new(Secret::fill_with(|out| *out = [7; 32]))
     }
 
     #[test]

@@ -204,7 +204,7 @@ mod tests {
     const DIR: DirId = DirId([8; 16]);
 
     fn key() -> MacKey {
-        MacKey::new(&Secret::fill_with(|out| *out = [5; 32]))
+        MacKey::new(Secret::fill_with(|out| *out = [5; 32]))
     }
 
     fn place(len: usize) -> HomePlace {

@@ -91,7 +91,7 @@ mod tests {
     use crate::secret::Secret;
 
     fn key(fill: u8) -> MacKey {
-        MacKey::new(&Secret::fill_with(|out| *out = [fill; 32]))
+        MacKey::new(Secret::fill_with(|out| *out = [fill; 32]))
     }
 
     const VOLUME: VolumeId = VolumeId([1; 16]);

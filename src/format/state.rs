@@ -96,7 +96,7 @@ mod tests {
     use crate::secret::Secret;
 
     fn key() -> MacKey {
-        MacKey::new(&Secret::fill_with(|out| *out = [5; 32]))
+        MacKey::new(Secret::fill_with(|out| *out = [5; 32]))
     }
 
     #[test]

@@ -245,7 +245,7 @@ mod tests {
     use crate::secret::Secret;
 
     fn key() -> MacKey {
-        MacKey::new(&Secret::fill_with(|out| *out = [6; 32]))
+        MacKey::new(Secret::fill_with(|out| *out = [6; 32]))
     }
 
     fn config() -> VolumeConfig {
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn every_changed_byte_is_found() {
         let text = config().encode(&key());
-        let stranger = MacKey::new(&Secret::fill_with(|out| *out = [5; 32]));
+        let stranger = MacKey::new(Secret::fill_with(|out| *out = [5; 32]));
         assert_eq!(volume::parse(&text).unwrap().verify(&stranger), Err(FormatError::BadTag));
         for at in 0..text.len() {
             let mut changed = text.clone().into_bytes();

@@ -365,13 +365,3 @@ impl NodeTable {
         node
     }
 }
-#[cfg(test)]
-mod sizes {
-    #[test]
-    fn print() {
-        eprintln!("node {} filenode {} written {} openkeys {} less {} xaes {} mac {} headerstate {} place {} entries {} desc {}",
-            size_of::<super::Node>(), size_of::<super::FileNode>(), size_of::<super::Written>(),
-            size_of::<crate::fs::header_io::OpenKeys>(), size_of::<aws_lc_rs::aead::LessSafeKey>(), size_of::<crate::crypto::xaes::XaesKey>(),
-            size_of::<crate::crypto::kdf::MacKey>(), size_of::<crate::fs::header_io::HeaderState>(), size_of::<super::Place>(), size_of::<super::RwLock<()>>(), size_of::<super::Descriptors>());
-    }
-}

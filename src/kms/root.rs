@@ -29,8 +29,8 @@ impl RootKeys {
         let root = root.0.expose();
         Self {
             rows: RowKey(derive(root, database, b"kmsfs v1 kms rows")),
-            ring: MacKey::new(&derive(root, database, b"kmsfs v1 kms ring")),
-            audit: Arc::new(MacKey::new(&derive(root, database, b"kmsfs v1 kms audit"))),
+            ring: MacKey::new(derive(root, database, b"kmsfs v1 kms ring")),
+            audit: Arc::new(MacKey::new(derive(root, database, b"kmsfs v1 kms audit"))),
             regions: derive(root, database, b"kmsfs v1 kms regions"),
         }
     }

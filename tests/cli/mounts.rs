@@ -177,6 +177,25 @@ fn a_mount_without_its_socket_is_still_seen_as_one() {
     assert!(done.success());
 }
 
+/// Law: mounts that are stuck hold a command up for one bounded wait, however many they are.
+#[test]
+fn stuck_mounts_are_waited_for_together() {
+    if !can_mount() {
+        return;
+    }
+    let sandbox = Sandbox::with_mount().unwrap();
+    let sockets = ["a", "b", "c"].map(|name| sandbox.path(&format!("run/kmsfs/{name}.sock")));
+    let _stuck = sockets.map(|path| std::os::unix::net::UnixListener::bind(path).unwrap());
+    let start = std::time::Instant::now();
+    let listed = sandbox.json("status --json");
+    let took = start.elapsed();
+    let mounts = listed["mounts"].as_array().unwrap();
+    let mount_point = sandbox.path("mnt").to_str().unwrap().to_owned();
+    assert!(mounts.iter().any(|mount| mount["mount_point"] == *mount_point), "{listed}");
+    // One after another, the three would take 15 seconds.
+    assert!((5..14).contains(&took.as_secs()), "{took:?}");
+}
+
 /// A mount whose process was killed can be unmounted, and the volume mounted again.
 #[test]
 fn a_dead_mount_is_cleared_away() {

@@ -116,7 +116,7 @@ mod tests {
     use crate::secret::Secret;
 
     fn key() -> MacKey {
-        MacKey::new(&Secret::fill_with(|out| *out = [3; 32]))
+        MacKey::new(Secret::fill_with(|out| *out = [3; 32]))
     }
 
     #[test]

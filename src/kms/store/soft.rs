@@ -141,7 +141,7 @@ fn material_id(bytes: &[u8], key: &KeyId) -> MaterialId {
         Ok(bytes) => out.copy_from_slice(bytes),
         Err(_) => out.copy_from_slice(&sha256(&[bytes])),
     });
-    MaterialId(MacKey::new(&code_key).tag(&[MATERIAL_ID_LABEL, &key.to_bytes()]))
+    MaterialId(MacKey::new(code_key).tag(&[MATERIAL_ID_LABEL, &key.to_bytes()]))
 }
 
 impl HeldMaterial for SoftMaterial {

@@ -152,7 +152,7 @@ pub(super) fn volume_config(data: &[u8]) {
     assert_eq!(seen, (config.volume, config.suite, config.kms.clone(), config.volume_key.clone()));
     let again = volume::parse(&config.encode(&key)).unwrap().verify(&key);
     assert_eq!(again, Ok(config));
-    let other = MacKey::new(&Secret::fill_with(|out| *out = [1; 32]));
+    let other = MacKey::new(Secret::fill_with(|out| *out = [1; 32]));
     assert!(read.verify(&other).is_err(), "a configuration under any key");
 }
 
