@@ -71,6 +71,22 @@ def archives():
     seed("recovery_kit", "legal winner thank year")
 
 
+def bundles():
+    """Requests and bundles of replicas, and what a bundle carries."""
+    short = lambda text: bytes([len(text)]) + text.encode()
+    long = lambda data: struct.pack("<H", len(data)) + data
+    region = short("000000000000") + short("eu-west-1")
+    seed("replica_bundle", b"KMSFSREQ" + struct.pack("<HQ", 1, 1_700_086_400_000) + region + long(bytes(550)) + long(bytes(60)))
+    seed("replica_bundle", b"KMSFSKEY" + struct.pack("<H", 1) + bytes(32) + region + long(bytes(60)) + long(bytes(512)) + bytes(80))
+    arn = "arn:aws:kms:us-east-1:000000000000:key/mrk-0123456789abcdef0123456789abcdef"
+    material = lambda fill, rotation, revoked: bincode(bytes(32), 1_700_000_000_000, rotation, revoked, 32, bytes([fill]) * 32)
+    first, second = material(1, None, b"\1" + bincode(1_700_000_000_001)), material(2, b"\1" + bincode("ON_DEMAND"), None)
+    head = lambda origin: bincode(arn, 3, 1_700_000_000_002, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT", origin)
+    seed("replica_bundle", head("AWS_KMS") + bincode(2) + first + second + bincode(0))
+    imported = bincode(bytes(32), None, None, b"\0", 1_700_000_000_000, None)
+    seed("replica_bundle", head("EXTERNAL") + bincode(1) + second + bincode(1) + imported)
+
+
 def names():
     """Names, targets, attributes."""
     for case in cases("names", "cases", "errors"):
@@ -233,6 +249,6 @@ def operations():
             seed("lower_tree", struct.pack("<BHHHB", op, which, which + 1, 40, 4) + b"\x01\x80abc")
 
 
-for make in (files, archives, names, rows, sessions, policies, requests, operations):
+for make in (files, archives, bundles, names, rows, sessions, policies, requests, operations):
     make()
 print(sum(1 for _ in CORPUS.glob("*/seed-*")), "seeds")

@@ -141,6 +141,17 @@ def key_database(task):
     return {"volumes": volumes, "revoked": revoked}
 
 
+def replica_bundle(task):
+    """What a bundle carries, opened with the key database that asked for it."""
+    import bundle  # docs/KMS.md
+    import keydb
+
+    database = keydb.KeyDatabase(task["dir"], task["passphrase"].encode(), None)
+    found = bundle.open_bundle(database.row_key, unpack(task["request"]), unpack(task["bundle"]))
+    materials = [{**m, "id": m["id"].hex(), "sealed": None} for m in found["materials"]]
+    return {**found, "materials": materials, "keys": sorted(database.keys)}
+
+
 def kit_entropy(words, dictionary):
     """BIP 39 by its text: 11 bits a word, the last 8 of 264 being the first of SHA-256 over the rest."""
     number = 0
@@ -151,7 +162,10 @@ def kit_entropy(words, dictionary):
     return entropy
 
 
-TASKS = {f.__name__: f for f in (verify, mu, encapsulate, encrypt, agree, pair, wrap, private_key, digest, key_database)}
+TASKS = {
+    f.__name__: f
+    for f in (verify, mu, encapsulate, encrypt, agree, pair, wrap, private_key, digest, key_database, replica_bundle)
+}
 
 if __name__ == "__main__":
     json.dump([TASKS[task["do"]](task) for task in json.load(sys.stdin)], sys.stdout)

@@ -92,11 +92,13 @@ def read_key(key_id, version, body):
         r.list(lambda: read_grant(r))
     if version == 2:
         r.option(lambda: (r.bytes(32), r.option(r.number)))  # imported material
-    if version == 3:
+    if version > 2:
         r.list(lambda: read_import(r))
         pending = r.option(lambda: r.bytes(32))
         materials += [pending] if pending else []
         r.option(lambda: (r.text(), r.number()))  # Region of the primary, moves
+    if version == 4:
+        r.number()  # when its last bundle was made
     r.end()
     return Key(key_id, state, materials)
 
@@ -199,7 +201,7 @@ class KeyDatabase:
 
     def read_rows(self):
         for name, body in self.rows["keys"].items():
-            need(body[:1] in (b"\1", b"\2", b"\3"), "UnknownVersion", f"key {name}")
+            need(body[:1] in (b"\1", b"\2", b"\3", b"\4"), "UnknownVersion", f"key {name}")
             self.keys[name] = read_key(name, body[0], self.unseal("keys", name, body[1:]))
         for name, body in self.rows["materials"].items():
             need(body[:1] in (b"\1", b"\2"), "UnknownVersion", f"material {name}")

@@ -25,6 +25,8 @@ mod memory;
 mod mounts;
 #[path = "cli/needs.rs"]
 mod needs;
+#[path = "cli/replica.rs"]
+mod replica;
 #[path = "cli/sandbox.rs"]
 mod sandbox;
 #[path = "common/serve.rs"]

@@ -8,6 +8,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 pub use crate::cli::args_recovery::{
     BackupCommand, HeadersArgs, KitArgs, NewSecretArgs, PasswdArgs, RecoverArgs, SlotCommand,
 };
+pub use crate::cli::args_replica::ReplicaCommand;
 use crate::cli::audit_args::AuditCommand;
 use crate::cli::values::{parse_duration, parse_rate, parse_span};
 
@@ -123,6 +124,9 @@ pub enum Command {
     /// Save what content cannot be read without, and put it back
     #[command(subcommand)]
     Backup(BackupCommand),
+    /// Carry a multi-Region key from one key service to another
+    #[command(subcommand)]
+    Replica(ReplicaCommand),
     /// Set or show which key new files below a directory use
     #[command(subcommand)]
     Policy(PolicyCommand),

@@ -6,6 +6,7 @@
 
 pub mod args;
 mod args_recovery;
+mod args_replica;
 mod audit;
 pub mod audit_args;
 mod audit_form;
@@ -34,6 +35,7 @@ mod print;
 mod progress;
 mod recover;
 mod remote;
+mod replica;
 mod revoke;
 mod rewrap;
 mod rotate;
@@ -125,6 +127,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         Command::Passwd(args) => slot::passwd(args, printer),
         Command::Slot(command) => slot::run(command, printer),
         Command::Recover(args) => recover::run(args, printer),
+        Command::Replica(command) => replica::run(command, printer),
         Command::Revoke(args) => revoke::revoke(args, printer),
         Command::Destroy(destroy) => revoke::destroy(destroy, &args.global, printer),
         Command::Usage(usage) => usage::run(usage, &args.global, printer),

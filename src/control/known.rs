@@ -90,7 +90,9 @@ pub(crate) fn keys_report(kms: &Kms) -> KeysReport {
     let volumes = kms.known_volumes();
     let mut rows: BTreeMap<(String, Option<MaterialId>), KeysRow> = BTreeMap::new();
     let mut order = Vec::new();
-    for entry in kms.materials() {
+    let entries = kms.materials();
+    let own: Vec<_> = entries.iter().map(|entry| entry.key.clone()).collect();
+    for entry in entries {
         let place = (entry.key.to_string(), Some(entry.material));
         let state = state_of(&entry).to_owned();
         let (key_arn, material) = (place.0.clone(), place.1.map(|id| id.to_string()));
@@ -98,10 +100,13 @@ pub(crate) fn keys_report(kms: &Kms) -> KeysReport {
         order.push(place);
     }
     for used in volumes.iter().flat_map(|(_, volume)| &volume.uses) {
-        let place = (used.key_arn.clone(), used.material);
+        // A header may name a multi-Region key in another Region.
+        let key = own.iter().find(|key| key.is_related(&used.key_arn));
+        let key_arn = key.map_or_else(|| used.key_arn.clone(), ToString::to_string);
+        let place = (key_arn.clone(), used.material);
         let row = rows.entry(place.clone()).or_insert_with(|| {
             order.push(place);
-            let (key_arn, material) = (used.key_arn.clone(), used.material.map(|m| m.to_string()));
+            let (key_arn, material) = (key_arn, used.material.map(|m| m.to_string()));
             KeysRow { key_arn, material, state: "gone".to_owned(), ..KeysRow::default() }
         });
         row.files = row.files.saturating_add(used.files);

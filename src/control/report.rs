@@ -6,8 +6,8 @@
 use std::path::PathBuf;
 
 pub use crate::control::report_keys::{
-    BackupReport, KeysReport, KeysRow, MaterialReport, RecoverReport, RestoreReport, SlotReport,
-    SlotRow, SlotsReport, VolumeRow,
+    BackupReport, KeysReport, KeysRow, MaterialReport, RecoverReport, ReplicaReport, RestoreReport,
+    SlotReport, SlotRow, SlotsReport, VolumeRow,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -53,6 +53,7 @@ reports! {
     MountsReport = "kmsfs.mounts/1",
     PolicyReport = "kmsfs.policy/1",
     RecoverReport = "kmsfs.recover/1",
+    ReplicaReport = "kmsfs.replica/1",
     RestoreReport = "kmsfs.restore/1",
     RewrapReport = "kmsfs.rewrap/1",
     RewrapStatusReport = "kmsfs.rewrap-status/1",

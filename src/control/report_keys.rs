@@ -49,6 +49,30 @@ pub struct VolumeRow {
     pub growing: bool,
 }
 
+/// `kmsfs replica`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReplicaReport {
+    /// `requested`, `exported`, `made`, `updated` or `unchanged`.
+    pub change: String,
+    /// The request or bundle.
+    pub file: PathBuf,
+    /// Its fingerprint.
+    pub fingerprint: String,
+    /// Account of the replica.
+    pub account: String,
+    /// Region of the replica.
+    pub region: String,
+    /// Until when the request is good, seconds since 1970; none for an import.
+    pub valid_to: Option<u64>,
+    /// The primary that was exported, or the replica; none for a request.
+    pub key_arn: Option<String>,
+    /// Its current material.
+    pub material: Option<String>,
+    /// Its materials.
+    pub materials: Option<usize>,
+}
+
 /// `kmsfs slot list`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

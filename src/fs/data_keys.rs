@@ -151,7 +151,7 @@ impl DataKeys {
             Some(current) => envelope.material == Some(current.0),
             None => true,
         };
-        Ok(now.arn.as_str() != envelope.key_arn || !same_material)
+        Ok(!now.arn.is_related(&envelope.key_arn) || !same_material)
     }
 
     /// The volume key under the current material of the volume's own policy; `None` if it is there.
@@ -165,7 +165,7 @@ impl DataKeys {
         let key = self.key_of(DEFAULT_POLICY)?;
         let now = self.service.describe_key(&key)?;
         let same_material = now.current_material.is_none_or(|m| old.material == Some(m.0));
-        if now.arn.as_str() == old.key_arn && same_material {
+        if now.arn.is_related(&old.key_arn) && same_material {
             return Ok(None);
         }
         let blob = CiphertextBlob(old.wrapped.clone());

@@ -295,7 +295,7 @@ impl Volume {
     pub fn nodes_of_key(&self, arn: &KeyArn) -> Vec<crate::fs::NodeId> {
         let files = self.nodes.files();
         let of_key = files.iter().filter(|node| {
-            node.file.envelope().is_none_or(|(_, envelope)| envelope.key_arn == arn.as_str())
+            node.file.envelope().is_none_or(|(_, envelope)| arn.is_related(&envelope.key_arn))
         });
         of_key.map(|node| node.id).collect()
     }

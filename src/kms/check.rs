@@ -52,6 +52,13 @@ impl Form {
     pub(crate) const REGION: Self = Self { pattern: r"^([a-z]+-){2,3}\d+$", fits: is_region };
 }
 
+impl Form {
+    /// Whether a text is of the form.
+    pub(crate) fn fits(self, text: &str) -> bool {
+        (self.fits)(text)
+    }
+}
+
 fn has_only(text: &str, allowed: fn(char) -> bool) -> bool {
     !text.is_empty() && text.chars().all(allowed)
 }

@@ -2,18 +2,29 @@
 //! `fs.kmsfs.internal` whoever the handle belongs to.
 
 use crate::kms::audit::UseParams;
-use crate::kms::ring::NamedBy;
+use crate::kms::ring::{KeyRing, NamedBy};
 use crate::kms::sides::{admit_blob, admit_symmetric, open, seal_fresh};
 use crate::kms::spec::DataKeySpec;
 use crate::kms::state::Op;
 use crate::kms::{
-    CiphertextBlob, DataKey, DryRun, EncryptionContext, GeneratedKey, KeyDescription, KeyRef,
-    KeyService, Kms, KmsError, ReEncrypt, Wrapped,
+    CiphertextBlob, DataKey, DryRun, EncryptionContext, GeneratedKey, KeyArn, KeyDescription,
+    KeyRef, KeyService, Kms, KmsError, ReEncrypt, Wrapped,
 };
 use crate::secret::{Secret, SecretBytes};
 
 /// Bytes of a file's data key.
 const DATA_KEY_LEN: usize = 32;
+
+impl KeyRing {
+    /// The key that a file's header names, or the related one of this Region: what any Region of a
+    /// multi-Region key sealed, every other opens. `None` if the name is to be taken as it is.
+    fn related_here(&self, name: &KeyRef) -> Option<KeyRef> {
+        let named = Some(name.as_str()).filter(|name| name.contains(":key/mrk-"));
+        let arn = named.and_then(KeyArn::parse).filter(|arn| arn.region() != self.region)?;
+        let own = self.keys.get(&arn.key_id())?;
+        own.arn.is_related(arn.as_str()).then(|| KeyRef::from(&own.arn))
+    }
+}
 
 fn data_key(plain: &SecretBytes) -> Result<DataKey, KmsError> {
     let bytes = <&[u8; DATA_KEY_LEN]>::try_from(plain.expose());
@@ -51,6 +62,8 @@ impl KeyService for Kms {
     ) -> Result<DataKey, KmsError> {
         let params = UseParams { context: Some(context), ..UseParams::of_key(key.as_str()) };
         self.as_filesystem().using(Op::Decrypt, params, |view| {
+            let related = view.ring.related_here(key);
+            let key = related.as_ref().unwrap_or(key);
             let source = admit_blob(view, blob, Some(key), context, None)?;
             data_key(&open(&source, context)?)
         })

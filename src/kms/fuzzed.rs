@@ -8,20 +8,23 @@ use crate::crypto::kdf::sha256;
 use crate::crypto::short::seal_short;
 use crate::kms::access::{Action, Asked, KeyPolicy, authorize};
 use crate::kms::audit::{AuditHead, Line, Params, UseParams};
+use crate::kms::bundle::BundleContent;
 use crate::kms::db::{RowId, Rows, Table};
 use crate::kms::import::TOKEN_LABEL;
 use crate::kms::key::KmsKey;
 use crate::kms::ring::KeyRing;
 use crate::kms::root::{RootKey, RootKeys};
-use crate::kms::rows::{META_ACCOUNT, META_REGION, decode_ring, difference};
+use crate::kms::rows::{META_ACCOUNT, META_REGION, decode_ring, difference, from_bytes};
 use crate::kms::slot::open_slots;
 use crate::kms::spec::{KeyManager, KeySpec, KeyUsage};
+use crate::kms::store::{HeldMaterial as _, SoftMaterial};
+use crate::kms::transfer::{Opened, material_aad};
 use crate::kms::{
-    BlobHead, EncryptionContext, KeyArn, KeyId, Kms, MaterialId, Op, Principal, Timestamp, Unlock,
-    Via,
+    BlobHead, BundleHead, EncryptionContext, Fingerprint, KeyArn, KeyId, Kms, MaterialId, Op,
+    Principal, ReplicaRequest, Timestamp, Unlock, Via,
 };
 use crate::random::{Random, SeededRandom};
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretBytes};
 
 const REGION: &str = "us-east-1";
 const ACCOUNT: &str = "000000000000";
@@ -57,6 +60,38 @@ pub fn blob(bytes: &[u8]) {
     assert_eq!([head.encode().as_slice(), sealed].concat(), bytes);
     assert_eq!(KeyId::from_bytes(&head.key.to_bytes()), Some(head.key.clone()));
     assert_eq!(KeyId::parse(head.key.as_str()), Some(head.key));
+}
+
+/// Law: a request, or the head of a bundle, that parses is written as it was read; any content is
+/// refused, or is a key with a material.
+pub fn bundle(bytes: &[u8]) {
+    if let Some(request) = ReplicaRequest::parse(bytes) {
+        assert_eq!(request.encode().unwrap(), bytes);
+        assert_eq!(request.fingerprint(), Fingerprint::of(bytes));
+    }
+    if let Some((head, sealed)) = BundleHead::parse(bytes) {
+        assert_eq!([head.encode().unwrap().as_slice(), sealed].concat(), bytes);
+    }
+    let Some(mut content) = from_bytes::<BundleContent>(bytes) else { return };
+    let (keys, random) = (root_keys(), SeededRandom::new(4));
+    let Some(primary) = KeyArn::parse(&content.primary) else { return };
+    // What is sealed is not guessed: the input has it bare, and the id that it has then.
+    let spec = KeySpec::parse(&content.spec).zip(KeyUsage::parse(&content.usage));
+    for material in &mut content.materials {
+        let plain = SecretBytes::new(material.sealed.clone());
+        let held = spec.and_then(|(spec, usage)| SoftMaterial::from_bytes(spec, usage, plain));
+        if let Some(held) = held {
+            material.id = held.id(&primary.key_id()).0;
+        }
+        let aad = material_aad(primary.key_id(), MaterialId(material.id));
+        material.sealed = seal_short(&keys.rows.0, &aad, &material.sealed, &random);
+    }
+    for (imported, material) in content.imports.iter_mut().zip(&content.materials) {
+        imported.material = material.id;
+    }
+    let opened = Opened::read(content, &keys.rows, Fingerprint::of(bytes));
+    let is_nothing = opened.is_ok_and(|opened| opened.lineage().is_empty());
+    assert!(!is_nothing, "a key without material");
 }
 
 /// Law: any slot is refused or opens; no cost in it goes beyond its bounds.

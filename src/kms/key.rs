@@ -79,6 +79,8 @@ pub struct MultiRegion {
     pub primary: String,
     /// How often the primary has moved: of two that disagree, the higher one is right.
     pub term: u32,
+    /// Of a replica whose primary is in another installation: when its last bundle was made there.
+    pub bundle: Option<Timestamp>,
 }
 
 /// Automatic rotation of a key.
@@ -213,7 +215,14 @@ impl KmsKey {
 
     /// Whether it is a multi-Region key and another Region has its primary.
     pub fn is_replica(&self) -> bool {
-        self.multi_region.as_ref().is_some_and(|related| related.primary != self.region())
+        let is_elsewhere = |related: &MultiRegion| related.primary != self.region();
+        self.multi_region.as_ref().is_some_and(is_elsewhere) || self.is_from_elsewhere()
+    }
+
+    /// Whether it is a replica whose primary is in another installation: new material comes by a bundle
+    /// alone, and nothing here makes it the primary.
+    pub fn is_from_elsewhere(&self) -> bool {
+        self.multi_region.as_ref().is_some_and(|related| related.bundle.is_some())
     }
 
     /// Whether it is the primary of a multi-Region key.

@@ -88,8 +88,8 @@ impl Kms {
             let region = draft.ring.region.clone();
             let key = draft.new_key(KeyManager::Customer, id, spec, usage, material)?;
             key.description.clone_from(&request.description);
-            key.multi_region =
-                request.multi_region.then_some(MultiRegion { primary: region, term: 0 });
+            let related = MultiRegion { primary: region, term: 0, bundle: None };
+            key.multi_region = request.multi_region.then_some(related);
             key.tags = tags;
             let id = key.id.clone();
             let key = draft.set_policy(&id, policy, request.bypass_lockout_check)?;

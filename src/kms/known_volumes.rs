@@ -112,7 +112,7 @@ struct UseRow {
 
 impl KeyUse {
     fn is_of(&self, key: &KeyArn) -> bool {
-        self.key_arn == key.as_str()
+        key.is_related(&self.key_arn)
     }
 
     fn is_needed(&self) -> bool {

@@ -10,6 +10,7 @@ mod algorithms;
 mod alias;
 pub mod audit;
 mod blob;
+mod bundle;
 mod check;
 mod context;
 mod crypto_ops;
@@ -57,6 +58,7 @@ mod state;
 mod store;
 mod tags;
 mod time;
+mod transfer;
 mod types;
 mod view;
 
@@ -68,6 +70,9 @@ pub use algorithms::{
 };
 pub use alias::{AliasEntry, ListAliases};
 pub use blob::BlobHead;
+pub use bundle::{
+    BundleHead, Fingerprint, REPLICA_BUNDLE_LEN_MAX, REPLICA_REQUEST_LEN_MAX, ReplicaRequest,
+};
 pub use context::{ContextError, EncryptionContext};
 pub use crypto_ops::{
     DataKeyLen, Decrypt, Decrypted, DryRun, Encrypt, Encrypted, GenerateDataKey, GeneratedDataKey,
@@ -110,4 +115,5 @@ pub use spec::{
 pub use state::{COLUMNS, Cell, Op, OpKind, check_state};
 pub use tags::Tag;
 pub use time::Timestamp;
+pub use transfer::{ExportedReplica, ImportedReplica, ReplicaChange};
 pub use types::{AliasName, CiphertextBlob, KeyArn, KeyId, KeyRef, KeyState, MaterialId};

@@ -261,7 +261,8 @@ impl Kms {
         let Some(latest) = known.max_by_key(|related| related.term) else { return Ok(()) };
         let ring = self.core.ring();
         let own = ring.keys.get(id).and_then(|key| key.multi_region.as_ref());
-        if own.is_none_or(|own| own.term >= latest.term) {
+        // The primary of one that came by a bundle moves where nobody here sees it.
+        if own.is_none_or(|own| own.term >= latest.term || own.bundle.is_some()) {
             return Ok(());
         }
         let params = as_map(json!({"keyId": id.as_str(), "primaryRegion": latest.primary}));
@@ -297,7 +298,13 @@ pub(super) fn check_primary(key: &KmsKey) -> Result<(), KmsError> {
     if key.is_primary() {
         return Ok(());
     }
-    let message = format!("{} is not a multi-region primary key.", key.arn);
+    let place = match &key.multi_region {
+        Some(related) if key.is_from_elsewhere() => {
+            format!(" Its primary is in {}, in another installation.", related.primary)
+        }
+        _ => String::new(),
+    };
+    let message = format!("{} is not a multi-region primary key.{place}", key.arn);
     Err(KmsError::UnsupportedOperation { message })
 }
 

@@ -26,6 +26,8 @@ const VERSION: u8 = 1;
 const VERSION_WITH_GRANTS: u8 = 2;
 /// First byte of the row of a key with imported or pending material, or of a multi-Region key.
 const VERSION_WITH_MORE: u8 = 3;
+/// First byte of the row of a multi-Region key that came by a bundle.
+const VERSION_FROM_BUNDLE: u8 = 4;
 /// First byte of the row of a material that is revoked.
 const VERSION_REVOKED: u8 = 2;
 /// Bytes of a row body that is read at all.
@@ -72,10 +74,17 @@ struct KeyRowWithMore {
     primary: Option<(String, u32)>,
 }
 
+/// Content of the row of a key that came by a bundle, and when that was made.
+#[derive(Encode, Decode)]
+struct KeyRowFromBundle {
+    key: KeyRowWithMore,
+    bundle: u64,
+}
+
 /// Imported material in its key's row.
 #[derive(Encode, Decode)]
-struct ImportRow {
-    material: [u8; 32],
+pub(crate) struct ImportRow {
+    pub(crate) material: [u8; 32],
     expires: Option<u64>,
     description: Option<String>,
     is_pending: bool,
@@ -322,7 +331,13 @@ fn encode_key(key: &KmsKey, keys: &RootKeys, random: &dyn Random) -> Vec<u8> {
         let related = key.multi_region.as_ref();
         let primary = related.map(|related| (related.primary.clone(), related.term));
         let row = KeyRowWithMore { key: row, grants, imports, pending, primary };
-        (VERSION_WITH_MORE, to_bytes(&row))
+        match related.and_then(|related| related.bundle) {
+            Some(time) => {
+                let row = KeyRowFromBundle { key: row, bundle: time.0 };
+                (VERSION_FROM_BUNDLE, to_bytes(&row))
+            }
+            None => (VERSION_WITH_MORE, to_bytes(&row)),
+        }
     } else if grants.is_empty() {
         (VERSION, to_bytes(&row))
     } else {
@@ -334,7 +349,7 @@ fn encode_key(key: &KmsKey, keys: &RootKeys, random: &dyn Random) -> Vec<u8> {
     body
 }
 
-fn import_row(imported: &Imported) -> ImportRow {
+pub(crate) fn import_row(imported: &Imported) -> ImportRow {
     ImportRow {
         material: imported.material.0,
         expires: imported.expires.map(|time| time.0),
@@ -345,7 +360,7 @@ fn import_row(imported: &Imported) -> ImportRow {
     }
 }
 
-fn decode_import(row: ImportRow) -> Option<Imported> {
+pub(crate) fn decode_import(row: ImportRow) -> Option<Imported> {
     Some(Imported {
         material: MaterialId(row.material),
         expires: row.expires.map(Timestamp),
@@ -357,7 +372,7 @@ fn decode_import(row: ImportRow) -> Option<Imported> {
 }
 
 /// `Some(None)` if there was none, `None` if there is no such one.
-fn decode_rotation(text: Option<String>) -> Option<Option<RotationType>> {
+pub(crate) fn decode_rotation(text: Option<String>) -> Option<Option<RotationType>> {
     match text {
         Some(text) => RotationType::parse(&text).map(Some),
         None => Some(None),
@@ -423,11 +438,16 @@ fn decode_key(
     let (version, sealed) = body.split_first().ok_or_else(wrong)?;
     let aad = row_id.additional_data(&[]);
     let plain = open_short(&keys.rows.0, &aad, sealed).map_err(|_| wrong())?;
+    let mut bundle = None;
     let row: Option<KeyRowWithMore> = match *version {
         VERSION => from_bytes(&plain)
             .map(|key| KeyRowWithGrants { key, grants: Vec::new(), imported: None }.into()),
         VERSION_WITH_GRANTS => from_bytes::<KeyRowWithGrants>(&plain).map(Into::into),
         VERSION_WITH_MORE => from_bytes(&plain),
+        VERSION_FROM_BUNDLE => from_bytes::<KeyRowFromBundle>(&plain).map(|row| {
+            bundle = Some(Timestamp(row.bundle));
+            row.key
+        }),
         _ => None,
     };
     let KeyRowWithMore { key: row, grants, imports, pending, primary } = row.ok_or_else(wrong)?;
@@ -469,7 +489,7 @@ fn decode_key(
         imports: imports.ok_or_else(wrong)?,
         materials,
         pending,
-        multi_region: primary.map(|(primary, term)| MultiRegion { primary, term }),
+        multi_region: primary.map(|(primary, term)| MultiRegion { primary, term, bundle }),
     })
 }
 

@@ -140,6 +140,8 @@ operations! {
     Encapsulate Use [ok D S S S S S ok],
     /// Seals up to 4 KiB.
     Encrypt Use [ok D S S S S S ok],
+    /// Seals a key for another installation: no operation of AWS; ReplicateKey to policies.
+    ExportReplica Change [ok D S S S S S S],
     /// Forgets a volume that used keys: no operation of AWS.
     ForgetVolume Change [ok ok ok ok ok ok ok ok],
     /// Makes a data key.
@@ -166,6 +168,8 @@ operations! {
     GetPublicKey Read [ok D S S S S S ok],
     /// Brings in material.
     ImportKeyMaterial Change [ok ok ok S S X S S],
+    /// Takes in a key from another installation: no operation of AWS; ReplicateKey to policies.
+    ImportReplica Change [ok ok ok S S X S S],
     /// Lists aliases.
     ListAliases Read [ok ok ok ok ok ok ok ok],
     /// Lists grants.
@@ -192,6 +196,8 @@ operations! {
     ReplicateKey Change [ok D S S S S S S],
     /// Notes a volume's use of keys: the filesystem's own act.
     ReportUsage Change [ok ok ok ok ok ok ok ok],
+    /// Asks for a key of another installation: no operation of AWS; CreateKey to policies.
+    RequestReplica Read [ok ok ok ok ok ok ok ok],
     /// Takes back that a material is revoked: no operation of AWS.
     RestoreMaterial Change [ok ok ok S S X S S],
     /// Gives up a grant.
@@ -249,7 +255,14 @@ impl Op {
 
     /// Whether AWS does not know it: for the owner of the key database, and no operation of the API.
     pub fn is_of_owner(self) -> bool {
-        self.is_of_materials() || matches!(self, Self::ChangeSlots | Self::ForgetVolume)
+        self.is_of_materials()
+            || self.is_of_bundles()
+            || matches!(self, Self::ChangeSlots | Self::ForgetVolume)
+    }
+
+    /// Whether it is about a key that goes from one installation to another.
+    pub fn is_of_bundles(self) -> bool {
+        matches!(self, Self::ExportReplica | Self::ImportReplica | Self::RequestReplica)
     }
 
     /// Whether it is one of CloudTrail.

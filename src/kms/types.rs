@@ -41,6 +41,11 @@ impl KeyId {
         &self.0
     }
 
+    /// Whether it is the id of a multi-Region key.
+    pub fn is_multi_region(&self) -> bool {
+        self.0.starts_with("mrk-")
+    }
+
     /// The id as bytes, as ciphertext blobs carry it: its kind (0 UUID, 1 `mrk-`), then its 16 bytes.
     pub fn to_bytes(&self) -> [u8; 17] {
         let (kind, text) = match self.0.strip_prefix("mrk-") {
@@ -153,6 +158,21 @@ impl KeyArn {
     /// The same key in another Region.
     pub fn in_region(&self, region: &str) -> Self {
         Self::new(region, self.account(), &self.key_id())
+    }
+
+    /// Whether a text is the ARN of the same key, or of a related one: the same multi-Region key in
+    /// another Region.
+    pub fn is_related(&self, other: &str) -> bool {
+        if self.0 == other {
+            return true;
+        }
+        // All but the Region.
+        let but_region = |text: &str| -> Option<(String, String)> {
+            let (head, rest) = text.match_indices(':').nth(2).map(|(at, _)| text.split_at(at))?;
+            let (_, rest) = rest.get(1..)?.split_once(':')?;
+            Some((head.to_owned(), rest.to_owned()))
+        };
+        other.contains(":key/mrk-") && but_region(&self.0) == but_region(other)
     }
 
     /// The account, 12 digits.

@@ -74,6 +74,12 @@ impl Draft<'_> {
         authorize_identity(&self.asked(None), EVERYTHING)
     }
 
+    /// Whether the caller's own policy lets him make a key, where that is not the operation itself.
+    pub(crate) fn allow_creation(&self) -> Result<(), KmsError> {
+        let op = Op::CreateKey;
+        authorize_identity(&Asked { op, action: Action::of(op), ..self.asked(None) }, EVERYTHING)
+    }
+
     /// Whether the caller's own policy lets him tag a key that is being made.
     pub(crate) fn allow_tags(&self, key: &KeyArn) -> Result<(), KmsError> {
         let op = Op::TagResource;
@@ -117,7 +123,7 @@ impl Draft<'_> {
             principal: self.principal,
             via: self.via,
             op: self.op,
-            action: Action::Op(self.op),
+            action: Action::of(self.op),
             params: self.params,
             context: &NO_CONTEXT,
             named: None,
@@ -190,7 +196,7 @@ impl<'a> View<'a> {
             principal: self.principal,
             via: self.via,
             op: self.op,
-            action: Action::Op(self.op),
+            action: Action::of(self.op),
             params: self.params,
             context,
             named: None,

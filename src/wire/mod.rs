@@ -137,10 +137,13 @@ fn dispatch(kms: &Kms, op: Op, input: &Value) -> Answer {
         | Op::DescribeCustomKeyStores
         | Op::DestroyMaterial
         | Op::DisconnectCustomKeyStore
+        | Op::ExportReplica
         | Op::ForgetVolume
+        | Op::ImportReplica
         | Op::LookupEvents
         | Op::NoteTime
         | Op::ReportUsage
+        | Op::RequestReplica
         | Op::RestoreMaterial
         | Op::RevokeMaterial
         | Op::RotateKey

@@ -79,6 +79,7 @@ fn every_report_has_its_fields_in_a_table() {
     check::<report::MountsReport>();
     check::<report::PolicyReport>();
     check::<report::RecoverReport>();
+    check::<report::ReplicaReport>();
     check::<report::RestoreReport>();
     check::<report::RewrapReport>();
     check::<report::RewrapStatusReport>();

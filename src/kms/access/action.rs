@@ -17,6 +17,15 @@ pub(crate) enum Action {
 }
 
 impl Action {
+    /// What policies call an operation. A key that is sealed for another installation is replicated.
+    pub(crate) fn of(op: Op) -> Self {
+        Self::Op(match op {
+            Op::ExportReplica | Op::ImportReplica => Op::ReplicateKey,
+            Op::RequestReplica => Op::CreateKey,
+            op => op,
+        })
+    }
+
     /// Its name, without its service.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -1,10 +1,12 @@
 //! Unwrapping of material that comes from outside.
 
 use aws_lc_rs::key_wrap::{AES_256, AesKek, KeyWrapPadded as _};
+use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
 
 use crate::kms::import::WrappingAlgorithm;
 use crate::kms::spec::{EncryptionAlgorithm, KeySpec};
-use crate::kms::store::rsa::RsaDecryptingKey;
+use crate::kms::store::RowKey;
+use crate::kms::store::rsa::{RsaDecryptingKey, modulus_len};
 use crate::secret::SecretBytes;
 
 /// The material in `wrapped`; `None` if it does not open. `private` is the PKCS#8 of an RSA key.
@@ -45,4 +47,22 @@ fn unwrap_twice(
     let mut room = zeroize::Zeroizing::new(vec![0; second.len()]);
     let plain = kek.unwrap_with_padding(second, &mut room).ok()?;
     Some(SecretBytes::new(plain.to_vec()))
+}
+
+/// A key under RSA-OAEP with SHA-256, for who has the private half of `public`, a SubjectPublicKeyInfo
+/// in DER; `None` if that is no RSA key of this spec.
+pub(crate) fn wrap_key(spec: KeySpec, public: &[u8], key: &RowKey) -> Option<Vec<u8>> {
+    let public = PublicEncryptingKey::from_der(public).ok()?;
+    if public.key_size_bytes() != modulus_len(spec) {
+        return None;
+    }
+    let public = OaepPublicEncryptingKey::new(public).ok()?;
+    let mut wrapped = vec![0; public.ciphertext_size()];
+    public.encrypt(&OAEP_SHA256_MGF1SHA256, key.0.expose(), &mut wrapped, None).ok()?;
+    Some(wrapped)
+}
+
+/// The public half of an RSA key in PKCS#8, as a SubjectPublicKeyInfo in DER.
+pub(crate) fn public_half(spec: KeySpec, private: &[u8]) -> Option<Vec<u8>> {
+    RsaDecryptingKey::from_pkcs8(spec, private).map(|(_, public)| public)
 }

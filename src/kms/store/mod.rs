@@ -13,6 +13,6 @@ mod soft;
 mod symmetric;
 
 pub use held::{HeldMaterial, RowKey};
-pub(crate) use import::unwrap_material;
+pub(crate) use import::{public_half, unwrap_material, wrap_key};
 pub(crate) use pair::{KeyPair, generate_data_pair, generate_pair};
 pub(crate) use soft::{SoftMaterial, generate};

@@ -20,7 +20,7 @@ use crate::kms::spec::{EncryptionAlgorithm, KeySpec};
 use crate::secret::SecretBytes;
 
 /// Bytes of the modulus.
-fn modulus_len(spec: KeySpec) -> usize {
+pub(super) fn modulus_len(spec: KeySpec) -> usize {
     match spec {
         KeySpec::Rsa3072 => 384,
         KeySpec::Rsa4096 => 512,

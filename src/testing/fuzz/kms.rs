@@ -29,6 +29,10 @@ pub(super) fn blob(data: &[u8]) {
     fuzzed::blob(data);
 }
 
+pub(super) fn replica_bundle(data: &[u8]) {
+    fuzzed::bundle(data);
+}
+
 pub(super) fn key_slot(data: &[u8]) {
     fuzzed::slot(data, &Unlock::KeyFile(SecretBytes::new(vec![1; 32])));
     fuzzed::slot(data, &unlock());

@@ -40,6 +40,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("plain_name", names::plain_name),
     ("record", file::record),
     ("recovery_kit", kms::recovery_kit),
+    ("replica_bundle", kms::replica_bundle),
     ("sigv4", protocols::sigv4),
     ("symlink", names::symlink),
     ("volume_config", file::volume_config),
