@@ -4,6 +4,8 @@
 
 #[path = "volume/bench.rs"]
 mod bench;
+#[path = "volume/key_limits.rs"]
+mod key_limits;
 #[path = "volume/life.rs"]
 mod life;
 #[path = "volume/names.rs"]

@@ -10,7 +10,7 @@ pub use crate::cli::args_recovery::{
 };
 pub use crate::cli::args_replica::ReplicaCommand;
 use crate::cli::audit_args::AuditCommand;
-use crate::cli::values::{parse_duration, parse_rate, parse_span};
+use crate::cli::values::{parse_count, parse_duration, parse_rate, parse_size_limit, parse_span};
 
 /// Encrypts every file of a directory under its own data key, wrapped by a KMS key that can be
 /// rotated without touching content.
@@ -206,10 +206,19 @@ pub struct MountArgs {
     /// Keep all rights of the user in place of what a mount needs
     #[arg(long)]
     pub no_sandbox: bool,
+    /// Ask the key service for a data key again after this time, such as 1h
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub data_key_age: Option<Duration>,
+    /// Ask again after a data key has sealed or opened so many bytes, such as 1GiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size_limit)]
+    pub data_key_bytes: Option<u64>,
+    /// Ask again after a data key has served so many reads and writes
+    #[arg(long, value_name = "NUMBER", value_parser = parse_count)]
+    pub data_key_messages: Option<u64>,
     /// Append log lines to FILE
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
-    /// Limits of the audit log, places for events and alarm rules, from FILE (TOML)
+    /// Limits of the audit log and of data keys, places for events and alarm rules, from FILE (TOML)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Recovery kit.

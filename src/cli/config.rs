@@ -1,4 +1,4 @@
-//! The configuration file: limits of the audit log, places for events, alarm rules. TOML.
+//! The configuration file: limits of the audit log and of data keys, places for events, alarm rules. TOML.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::cli::values::{parse_duration, parse_size};
+use crate::cli::values::{parse_duration, parse_size, parse_size_limit};
 use crate::control::{Failure, Kind};
 use crate::events::{
     ALARM_COUNT_MAX, AlarmRule, EventsTo, JOURNAL_SOCKET, Rule, SinkPlace, Webhook,
 };
+use crate::fs::KeyLimits;
 use crate::kms::audit::{AuditLimits, RecordPattern};
 
 /// Longest file that is read, in bytes.
@@ -29,6 +30,8 @@ const REST: Duration = Duration::from_secs(60);
 pub struct Config {
     /// Limits of the audit log.
     pub audit: AuditLimits,
+    /// Limits of a mount's data keys.
+    pub data_keys: KeyLimits,
     /// Where events go.
     pub events: Vec<EventsTo>,
     /// Alarm rules besides the one that is always there.
@@ -39,6 +42,7 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 struct Form {
     audit: AuditForm,
+    data_keys: DataKeysForm,
     events: Vec<EventsForm>,
     alarm: Vec<AlarmForm>,
 }
@@ -49,6 +53,14 @@ struct AuditForm {
     segment: Option<String>,
     keep_segments: Option<u32>,
     keep_time: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DataKeysForm {
+    age: Option<String>,
+    bytes: Option<String>,
+    messages: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -137,6 +149,7 @@ impl Config {
         let alarms = form.alarm.into_iter().map(|form| form.rule(dir));
         Ok(Self {
             audit: form.audit.limits()?,
+            data_keys: form.data_keys.limits()?,
             events: events.collect::<Result<_, String>>()?,
             alarms: alarms.collect::<Result<_, String>>()?,
         })
@@ -154,6 +167,19 @@ impl AuditForm {
         }
         let keep_time = self.keep_time.map(|text| parse_duration(&text)).transpose()?;
         Ok(AuditLimits { segment_len, keep_segments: self.keep_segments, keep_time })
+    }
+}
+
+impl DataKeysForm {
+    fn limits(self) -> Result<KeyLimits, String> {
+        if self.messages == Some(0) {
+            return Err("data_keys.messages is 0".to_owned());
+        }
+        Ok(KeyLimits {
+            age: self.age.map(|text| parse_duration(&text)).transpose()?,
+            bytes: self.bytes.map(|text| parse_size_limit(&text)).transpose()?,
+            messages: self.messages,
+        })
     }
 }
 
@@ -247,6 +273,10 @@ mod tests {
             segment = "1MiB"
             keep_segments = 3
             keep_time = "30d"
+            [data_keys]
+            age = "1h"
+            bytes = "1GiB"
+            messages = 1000
             [[events]]
             file = "events.jsonl"
             [[events]]
@@ -262,6 +292,9 @@ mod tests {
         let config = Config::parse(text, Path::new("/etc/kmsfs")).unwrap();
         assert_eq!(config.audit.segment_len, 1 << 20);
         assert_eq!(config.audit.keep_time, Some(Duration::from_secs(30 * 86_400)));
+        let age = Some(Duration::from_secs(3600));
+        let limits = KeyLimits { age, bytes: Some(1 << 30), messages: Some(1000) };
+        assert_eq!(config.data_keys, limits);
         assert_eq!(config.events[0].place, SinkPlace::File("/etc/kmsfs/events.jsonl".into()));
         assert_eq!(config.events[1].kinds, ["KMS CMK Deletion"]);
         let AlarmRule { rule, to } = &config.alarms[0];
@@ -276,6 +309,8 @@ mod tests {
             ("[audits]", "audits"),
             ("[audit]\nsegment = \"1 banana\"", "1 banana"),
             ("[audit]\nsegment = \"10\"", "less than"),
+            ("[data_keys]\nmessages = 0", "data_keys.messages"),
+            ("[data_keys]\nbytes = \"0\"", "at least 1 byte"),
             ("[[events]]", "names no place"),
             ("[[events]]\nfile = \"a\"\ncommand = \"b\"", "one place"),
             ("[[events]]\nwebhook = \"http://example.com/\"", "http://example.com/"),

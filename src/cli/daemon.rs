@@ -76,6 +76,10 @@ fn argv(args: &MountArgs, global: &Global) -> Vec<OsString> {
     };
     let path = |path: &Option<std::path::PathBuf>| path.clone().map(OsString::from);
     option("idle", args.idle.map(|idle| idle.as_secs().to_string().into()));
+    let number = |number: Option<u64>| number.map(|number| number.to_string().into());
+    option("data-key-age", number(args.data_key_age.map(|age| age.as_secs())));
+    option("data-key-bytes", number(args.data_key_bytes));
+    option("data-key-messages", number(args.data_key_messages));
     option("log", path(&args.log));
     option("config", path(&args.config));
     option("passfile", path(&args.unlock.passfile));
@@ -137,6 +141,9 @@ mod tests {
             ro: true,
             allow_other: true,
             idle: Some(Duration::from_secs(90)),
+            data_key_age: Some(Duration::from_secs(3600)),
+            data_key_bytes: Some(1 << 30),
+            data_key_messages: Some(1000),
             shared: true,
             no_writeback: true,
             no_sandbox: true,

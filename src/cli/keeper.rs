@@ -162,6 +162,7 @@ fn keep(keeping: &Keeping, changes: &Changes, receiver: &Receiver<Message>) {
                 next_tick = Instant::now() + TICK;
                 tick(keeping, &mut trouble);
                 carry_out(keeping, changes);
+                keeping.volume.retire_data_keys();
                 idle.look(keeping);
             }
         }

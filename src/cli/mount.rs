@@ -28,7 +28,7 @@ use crate::cli::watch::Telling;
 use crate::control::report::{MountReport, Report, SandboxReport};
 use crate::control::{Failure, Keys, Kind, Reply, make_socket_dir, real_path, socket_dir};
 use crate::format::KmsPlace;
-use crate::fs::{OpenOptions, Volume};
+use crate::fs::{KeyLimits, OpenOptions, Volume};
 use crate::fuse::{Mounter, remount};
 
 /// Runs the command.
@@ -150,6 +150,12 @@ fn open(settings: &MountWords, global: &Global) -> Result<Opened, Failure> {
     let (lower, summary) = probe(&lower)?;
     let options = OpenOptions { read_only: args.ro };
     let volume = open_when_closed(&lower, &kms, options)?;
+    let configured = telling.data_keys();
+    volume.limit_data_keys(KeyLimits {
+        age: args.data_key_age.or(configured.age),
+        bytes: args.data_key_bytes.or(configured.bytes),
+        messages: args.data_key_messages.or(configured.messages),
+    });
     tracing::debug!(verbose = global.verbose, "volume is open");
     Ok(Opened {
         volume: Arc::new(volume),

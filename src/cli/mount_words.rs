@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cli::args::MountArgs;
-use crate::cli::values::parse_duration;
+use crate::cli::values::{parse_count, parse_duration, parse_size_limit};
 use crate::control::{Failure, Kind};
 use crate::fuse::MountFlag;
 
@@ -37,6 +37,9 @@ impl MountWords {
         merged.no_writeback |= words.no_writeback;
         merged.no_sandbox |= words.no_sandbox;
         merged.idle = args.idle.or(words.idle);
+        merged.data_key_age = args.data_key_age.or(words.data_key_age);
+        merged.data_key_bytes = args.data_key_bytes.or(words.data_key_bytes);
+        merged.data_key_messages = args.data_key_messages.or(words.data_key_messages);
         merged.log = args.log.clone().or(words.log);
         merged.config = args.config.clone().or(words.config);
         let unlock = &mut merged.unlock;
@@ -72,6 +75,9 @@ pub(super) struct Words {
     pub(super) no_writeback: bool,
     pub(super) no_sandbox: bool,
     pub(super) idle: Option<Duration>,
+    pub(super) data_key_age: Option<Duration>,
+    pub(super) data_key_bytes: Option<u64>,
+    pub(super) data_key_messages: Option<u64>,
     pub(super) log: Option<PathBuf>,
     pub(super) config: Option<PathBuf>,
     pub(super) passfile: Option<PathBuf>,
@@ -166,15 +172,19 @@ fn take_value(words: &mut Words, name: &str, value: &str) -> Result<(), Failure>
         "kms_url" => words.kms_url = Some(value.to_owned()),
         "log" => words.log = path(),
         "config" => words.config = path(),
-        "idle" => {
-            let idle = parse_duration(value).map_err(|what| Failure::new(Kind::Usage, what))?;
-            words.idle = Some(idle);
-        }
+        "idle" => words.idle = Some(read_as(value, parse_duration)?),
+        "data_key_age" => words.data_key_age = Some(read_as(value, parse_duration)?),
+        "data_key_bytes" => words.data_key_bytes = Some(read_as(value, parse_size_limit)?),
+        "data_key_messages" => words.data_key_messages = Some(read_as(value, parse_count)?),
         "comment" => {}
         _ if is_comment(name) => {}
         _ => return Err(unknown(name)),
     }
     Ok(())
+}
+
+fn read_as<T>(value: &str, parse: fn(&str) -> Result<T, String>) -> Result<T, Failure> {
+    parse(value).map_err(|what| Failure::new(Kind::Usage, what))
 }
 
 /// `x-...` and `X-...` are for whoever reads fstab.
@@ -245,6 +255,9 @@ mod tests {
         assert_eq!(found.idle, Some(Duration::from_secs(1800)));
         assert_eq!(found.passfile, Some("/root/pass".into()));
         assert_eq!(found.flags, [MountFlag::NoAtime, MountFlag::NoSuid]);
+        let found = words("data_key_age=1h,data_key_bytes=1GiB,data_key_messages=1000").unwrap();
+        assert_eq!(found.data_key_age, Some(Duration::from_secs(3600)));
+        assert_eq!((found.data_key_bytes, found.data_key_messages), (Some(1 << 30), Some(1000)));
         let found = words("kms_url=unix:/run/kms").unwrap();
         assert_eq!(found.kms_url.as_deref(), Some("unix:/run/kms"));
         assert_eq!(words("").unwrap(), Words::default());
@@ -259,7 +272,9 @@ mod tests {
             assert_eq!(failure.kind, Kind::Usage);
             assert_eq!(failure.what, format!("unknown mount option: {name}"));
         }
-        assert_eq!(words("idle=soon").unwrap_err().kind, Kind::Usage);
+        for wrong in ["idle=soon", "data_key_bytes=0", "data_key_messages=0", "data_key_age=0"] {
+            assert_eq!(words(wrong).unwrap_err().kind, Kind::Usage, "{wrong}");
+        }
     }
 
     /// Law: of what mount(8) says when it remounts, only the kernel's flags count.

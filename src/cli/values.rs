@@ -57,6 +57,24 @@ pub fn parse_rate(text: &str) -> Result<f64, String> {
     if number.is_finite() && number > 0.0 { Ok(number / per_secs) } else { Err(wrong()) }
 }
 
+/// Parses a number of things, at least one.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn parse_count(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("not a number of at least 1: {text}"))
+}
+
+/// As [`parse_size`], and at least one byte.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn parse_size_limit(text: &str) -> Result<u64, String> {
+    let size = parse_size(text)?;
+    if size > 0 { Ok(size) } else { Err(format!("not a size of at least 1 byte: {text}")) }
+}
+
 /// Parses a point in time: `2026-01-31T23:59:59Z`, the day `2026-01-31`, or a duration before now.
 ///
 /// # Errors

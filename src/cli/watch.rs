@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::cli::config::Config;
 use crate::control::Failure;
 use crate::events::{EventsTo, Hub, HubEnd, SinkPlace};
+use crate::fs::KeyLimits;
 use crate::kms::KmsOptions;
 
 /// How long a command waits at its end for events that are not told yet.
@@ -14,7 +15,10 @@ const END_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// The threads that tell events; they end last.
 #[derive(Debug)]
-pub(super) struct Telling(HubEnd);
+pub(super) struct Telling {
+    end: HubEnd,
+    data_keys: KeyLimits,
+}
 
 impl Telling {
     /// Starts them, by a configuration file and one more file for events.
@@ -31,11 +35,17 @@ impl Telling {
         let (hub, end) = Hub::start(&config.events, &config.alarms)
             .map_err(|error| Failure::io("threads of events", &error))?;
         let options = KmsOptions { audit: config.audit, watch: Some(hub), ..KmsOptions::default() };
-        Ok((Self(end), options))
+        Ok((Self { end, data_keys: config.data_keys }, options))
+    }
+
+    /// Limits of a mount's data keys, as the configuration has them.
+    #[cfg(feature = "fuse")]
+    pub(super) fn data_keys(&self) -> KeyLimits {
+        self.data_keys
     }
 
     /// Waits until what happened is told, or for a while.
     pub(super) fn finish(self) {
-        self.0.finish(END_TIME_MAX);
+        self.end.finish(END_TIME_MAX);
     }
 }

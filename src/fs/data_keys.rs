@@ -4,12 +4,15 @@
 
 use std::sync::Arc;
 
+use crate::clock::Clock;
 use crate::crypto::kdf::FileKeys;
 use crate::crypto::suite::Suite;
 use crate::format::envelope::Envelope;
 use crate::format::header::Prelude;
 use crate::format::ids::{FileId, VolumeId};
 use crate::format::volume::{KeyPolicyEntry, WrappedVolumeKey};
+use crate::fs::header_io::OpenKeys;
+use crate::fs::key_limits::{KeyLimiter, KeyLimits};
 use crate::fs::{CorruptPart, FsError};
 use crate::kms::{
     CiphertextBlob, EncryptionContext, GeneratedKey, KeyRef, KeyService, KeyTrouble, KmsError,
@@ -42,6 +45,7 @@ pub struct DataKeys {
     volume: VolumeId,
     /// Number -> key. Short; read at every open. Rank CACHE.
     policies: RwLock<Vec<(u32, KeyRef)>>,
+    limiter: KeyLimiter,
 }
 
 impl DataKeys {
@@ -53,7 +57,28 @@ impl DataKeys {
         policies: &[KeyPolicyEntry],
     ) -> Self {
         let table = policies.iter().map(|p| (p.number, KeyRef::new(&p.alias))).collect();
-        Self { service, random, volume, policies: RwLock::new(Rank::Cache, table) }
+        let (policies, limiter) = (RwLock::new(Rank::Cache, table), KeyLimiter::default());
+        Self { service, random, volume, policies, limiter }
+    }
+
+    /// Limits for how long, and how much, a data key is used that was asked for once. Set once.
+    pub fn limit(&self, limits: KeyLimits, clock: Arc<dyn Clock>) {
+        self.limiter.set(limits, clock);
+    }
+
+    /// Whether any limit is set.
+    pub(super) fn is_limited(&self) -> bool {
+        self.limiter.is_set()
+    }
+
+    /// Whether keys have passed a limit, and have to be asked for again.
+    pub(super) fn is_spent(&self, keys: &OpenKeys) -> bool {
+        self.limiter.is_spent(&keys.used)
+    }
+
+    /// Counts one read or write by some keys.
+    pub(super) fn count(&self, keys: &OpenKeys, bytes: u64) {
+        self.limiter.count(&keys.used, bytes);
     }
 
     /// The volume that the data keys belong to.

@@ -112,7 +112,10 @@ impl FileNode {
             let left = usize_of(content.size.0.saturating_sub(at.0).min(u64_of(out.len())))?;
             let part = out.get_mut(..left).unwrap_or_default();
             match view {
-                Some(view) => view.read(at, part).map(|()| left),
+                Some(view) => {
+                    env.data_keys.count(view.keys, u64_of(left));
+                    view.read(at, part).map(|()| left)
+                }
                 None => Ok(0),
             }
         })
@@ -129,10 +132,13 @@ impl FileNode {
                 let content = self.content.read();
                 match &content.stage {
                     Stage::Empty => return work(&content, None),
-                    Stage::Open(keys) => return work(&content, Some(&content.view(env, keys))),
-                    Stage::Unknown => {}
+                    Stage::Open(keys) if !env.data_keys.is_spent(keys) => {
+                        return work(&content, Some(&content.view(env, keys)));
+                    }
+                    Stage::Open(_) | Stage::Unknown => {}
                 }
             }
+            self.retire_spent(env)?;
             self.load(env)?;
         }
     }
@@ -149,7 +155,7 @@ impl FileNode {
             {
                 let mut content = self.content.write();
                 match &content.stage {
-                    Stage::Open(keys) => {
+                    Stage::Open(keys) if !env.data_keys.is_spent(keys) => {
                         let keys = Arc::clone(keys);
                         let header = Header { bytes: None };
                         return work(&mut content, &header, &keys);
@@ -159,9 +165,10 @@ impl FileNode {
                             return self.with_fresh(&mut content, fresh, env, work);
                         }
                     }
-                    Stage::Unknown => {}
+                    Stage::Open(_) | Stage::Unknown => {}
                 }
             }
+            self.retire_spent(env)?;
             match self.is_empty(env)? {
                 true => fresh = Some(env.data_keys.generate(env.policy)?),
                 false => self.load(env)?,
@@ -300,10 +307,35 @@ impl FileNode {
     pub fn drop_keys(&self, env: &FileEnv<'_>) -> Result<(), FsError> {
         // Under one lock: a writer must not make another hole in between, for the keys to stay.
         let mut content = self.content.write();
-        if !content.gaps.is_empty() {
-            self.mark_sparse(&mut content, env)?;
+        self.let_go(&mut content, env)
+    }
+
+    /// Forgets the keys if they have passed a limit: the next access asks the key service again.
+    ///
+    /// # Errors
+    /// As [`FileNode::drop_keys`].
+    pub(super) fn retire_spent(&self, env: &FileEnv<'_>) -> Result<(), FsError> {
+        if !env.data_keys.is_limited() {
+            return Ok(());
         }
-        self.reset_open(&mut content);
+        let mut content = self.content.write();
+        // Somebody may have asked again meanwhile.
+        if !matches!(&content.stage, Stage::Open(keys) if env.data_keys.is_spent(keys)) {
+            return Ok(());
+        }
+        self.let_go(&mut content, env)
+    }
+
+    /// Whether the keys at hand have passed a limit.
+    pub(super) fn is_spent(&self, data_keys: &DataKeys) -> bool {
+        matches!(&self.content.read().stage, Stage::Open(keys) if data_keys.is_spent(keys))
+    }
+
+    fn let_go(&self, content: &mut Content, env: &FileEnv<'_>) -> Result<(), FsError> {
+        if !content.gaps.is_empty() {
+            self.mark_sparse(content, env)?;
+        }
+        self.reset_open(content);
         Ok(())
     }
 
@@ -431,6 +463,7 @@ impl FileNode {
             if self.is_empty(env)? {
                 return Ok(None);
             }
+            self.retire_spent(env)?;
             if let (Stage::Open(keys), Some((file, _))) =
                 (&self.content.read().stage, self.envelope())
             {

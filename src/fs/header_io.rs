@@ -14,6 +14,7 @@ use crate::format::header::{FileHeader, Prelude, encode_new};
 use crate::format::home::Home;
 use crate::format::layout::HEADER_LEN;
 use crate::fs::data_keys::{DataKeys, FreshKey, envelope_of};
+use crate::fs::key_limits::KeyUse;
 use crate::fs::{CorruptPart, FsError};
 use crate::lower::{LowerFile, SyncScope};
 use crate::random::{Random, random_array};
@@ -29,6 +30,8 @@ pub struct OpenKeys {
     pub mac: MacKey,
     /// Seals values of extended attributes.
     pub xattr: Secret<32>,
+    /// What they were used for.
+    pub(super) used: KeyUse,
 }
 
 impl OpenKeys {
@@ -36,7 +39,7 @@ impl OpenKeys {
     pub fn new(keys: FileKeys, random: &dyn Random) -> Arc<Self> {
         let FileKeys { content, header, xattr } = keys;
         let cipher = ContentCipher::new(content, random_array(random));
-        Arc::new(Self { cipher, mac: header, xattr })
+        Arc::new(Self { cipher, mac: header, xattr, used: KeyUse::default() })
     }
 }
 

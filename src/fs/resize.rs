@@ -38,6 +38,7 @@ impl FileNode {
             return Ok(());
         }
         self.with_content_mut(env, |content, header, keys| {
+            env.data_keys.count(keys, u64_of(data.len()));
             if end <= content.size.0 {
                 return content.overwrite(env, keys, at, data);
             }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::fs::header_io::HeaderState;
 use crate::fs::nodes::Node;
 use crate::fs::rewrap::Rewrapped;
-use crate::fs::{FsError, Volume};
+use crate::fs::{FsError, KeyLimits, Volume};
 use crate::kms::KeyArn;
 use crate::lower::{LowerStat, NodeKind, TimeSpec};
 
@@ -304,6 +304,25 @@ impl Volume {
     pub fn drop_keys(&self, arn: &KeyArn) {
         for id in self.nodes_of_key(arn) {
             if let Ok(node) = self.nodes.find(id) {
+                self.drop_keys_of(&node);
+            }
+        }
+    }
+
+    /// Limits for how long, and how much, a data key is used that was asked for once. Set once, before
+    /// files are used.
+    pub fn limit_data_keys(&self, limits: KeyLimits) {
+        self.data_keys.limit(limits, Arc::clone(&self.clock));
+    }
+
+    /// Forgets data keys that have passed a limit and that nobody uses just now. Those in use are asked
+    /// for again by the next access. To be called every second or so.
+    pub fn retire_data_keys(&self) {
+        if !self.data_keys.is_limited() {
+            return;
+        }
+        for node in self.open_nodes.with_keys() {
+            if node.file.is_spent(&self.data_keys) {
                 self.drop_keys_of(&node);
             }
         }
