@@ -124,6 +124,13 @@ fn what_one_region_seals_another_opens() {
 
     let again = json!({"KeyId": key, "ReplicaRegion": EU});
     assert_eq!(refusal(world.call(HOME, "ReplicateKey", again)), "AlreadyExistsException");
+    // On record where it was asked as well, with what came of it.
+    world.bench.kms.flush_audit().unwrap();
+    let log = std::fs::read_to_string(world.bench.log()).unwrap();
+    let records: Vec<&str> =
+        log.lines().filter(|line| line.contains("\"eventName\":\"ReplicateKey\"")).collect();
+    let is_refused = |line: &&str| line.contains("\"errorCode\":\"AlreadyExistsException\"");
+    assert_eq!(records.iter().map(is_refused).collect::<Vec<_>>(), [false, true]);
     let refused = world.call(EU, "ReplicateKey", json!({"KeyId": key, "ReplicaRegion": AP}));
     // Disabled, and no primary either.
     assert_eq!(refusal(refused), "DisabledException");

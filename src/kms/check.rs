@@ -43,6 +43,11 @@ impl Form {
         pattern: r"[\u0009\u000A\u000D\u0020-\u00FF]+",
         fits: |text| has_only(text, |c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{ff}')),
     };
+    /// Of the name of a key policy.
+    pub(crate) const POLICY_NAME: Self = Self {
+        pattern: r"[\w]+",
+        fits: |text| has_only(text, |c| c.is_ascii_alphanumeric() || c == '_'),
+    };
     /// Of a principal.
     pub(crate) const PRINCIPAL: Self = Self {
         pattern: r"^[\w+=,.@:/-]+$",
@@ -188,6 +193,7 @@ mod tests {
             fits(Form::MATERIAL_DESCRIPTION, "key of\t2026-01.")
                 && !fits(Form::MATERIAL_DESCRIPTION, "a?")
         );
+        assert!(fits(Form::POLICY_NAME, "default_1") && !fits(Form::POLICY_NAME, "a-b"));
         assert!(fits(Form::POLICY, "{\"\u{ff}\"}\r\n\t") && !fits(Form::POLICY, "\u{100}"));
     }
 

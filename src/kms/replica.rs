@@ -68,7 +68,8 @@ impl Kms {
             "description": request.description,
             "tags": TagParams(&request.tags).to_json(),
         }));
-        let (primary, policy, tags) =
+        // The replica is made before this is recorded: the record tells what came of it.
+        let (there, id, metadata, policy) =
             self.using(Op::ReplicateKey, Params::Json(&params), |view| {
                 Check::default()
                     .key("keyId", request.key.as_str())
@@ -86,10 +87,28 @@ impl Kms {
                 }
                 let policy = request.policy.as_deref().map(read_policy).transpose()?;
                 let tags = check_tags(&request.tags, &BTreeMap::new())?;
-                Ok((Arc::clone(key), policy, tags))
+                let there = self.regions()?.kms(&self.account(), &request.region)?;
+                let replica = there.caller(self.principal().clone());
+                let (metadata, policy) = replica.make_replica(request, key, policy, tags)?;
+                Ok((there, key.id.clone(), metadata, policy))
             })?;
-        let there = self.regions()?.kms(&self.account(), &request.region)?;
-        let replica = there.caller(self.principal().clone());
+        self.flush_audit()?;
+        // A rotation of the primary may have come between.
+        self.share(&id)?;
+        // AWS answers before the replica can be used. Ours can already.
+        let metadata =
+            KeyMetadata { state: KeyState::Creating, current_material: None, ..metadata };
+        Ok(Replicated { key: there.related(metadata)?, policy, tags: request.tags.clone() })
+    }
+
+    /// The other half of ReplicateKey, in the Region of the replica; tells its policy as well.
+    fn make_replica(
+        &self,
+        request: &ReplicateKey,
+        primary: &KmsKey,
+        policy: Option<KeyPolicy>,
+        tags: BTreeMap<String, String>,
+    ) -> Result<(KeyMetadata, String), KmsError> {
         let params = as_map(json!({
             "keyId": primary.id.as_str(),
             "multiRegion": true,
@@ -98,24 +117,17 @@ impl Kms {
             "description": request.description,
             "tags": TagParams(&request.tags).to_json(),
         }));
-        let made = replica.change(Op::CreateKey, params, |draft| {
+        self.change(Op::CreateKey, params, |draft| {
             draft.allow_everywhere()?;
             if !tags.is_empty() {
                 draft.allow_tags(&draft.ring.arn_of(&primary.id))?;
             }
-            let key = draft.new_replica(&primary)?;
+            let key = draft.new_replica(primary)?;
             key.description.clone_from(&request.description);
             key.tags = tags;
             let key = draft.set_policy(&primary.id, policy, request.bypass_lockout_check)?;
             Ok((key.metadata(), key.policy.text.clone()))
-        });
-        let (metadata, policy) = made?;
-        // A rotation of the primary may have come between.
-        self.share(&primary.id)?;
-        // AWS answers before the replica can be used. Ours can already.
-        let metadata =
-            KeyMetadata { state: KeyState::Creating, current_material: None, ..metadata };
-        Ok(Replicated { key: there.related(metadata)?, policy, tags: request.tags.clone() })
+        })
     }
 
     /// `UpdatePrimaryRegion`: makes a replica the primary, and the primary a replica.

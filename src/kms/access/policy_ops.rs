@@ -83,9 +83,11 @@ impl Kms {
 }
 
 fn check_names(key: &KeyRef, policy_name: Option<&str>) -> Result<(), KmsError> {
+    let policy_name = policy_name.unwrap_or(POLICY_NAME);
     Check::default()
         .key("keyId", key.as_str())
-        .text("policyName", policy_name.unwrap_or(POLICY_NAME), 1, POLICY_NAME_LEN_MAX)
+        .text("policyName", policy_name, 1, POLICY_NAME_LEN_MAX)
+        .form("policyName", policy_name, Form::POLICY_NAME)
         .finish()
 }
 
