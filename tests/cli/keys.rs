@@ -162,3 +162,31 @@ fn files_of_a_key_that_denies_the_filesystem_are_closed_at_once() {
     put("open", open["Policy"].as_str().unwrap());
     assert_eq!(sandbox.read("mnt/sub/file").unwrap(), "content");
 }
+
+/// Law: a mount that is told to asks the key service for a data key again; one that is not holds it.
+#[test]
+fn a_data_key_is_asked_for_again_where_a_mount_is_told_to() {
+    if !can_mount() {
+        return;
+    }
+    for (option, is_asked) in [("--data-key-messages 1", true), ("--idle 1h", false)] {
+        let sandbox = Sandbox::new();
+        sandbox.ok(&format!("mount --create lower mnt --keyfile key --no-writeback {option}"));
+        for _ in 0..5 {
+            let mut how = std::fs::OpenOptions::new();
+            let mut file = how.create(true).append(true).open(sandbox.path("mnt/file")).unwrap();
+            std::io::Write::write_all(&mut file, b"a line\n").unwrap();
+        }
+        assert_eq!(sandbox.read("mnt/file").unwrap(), "a line\n".repeat(5));
+        sandbox.ok("umount mnt");
+        let audit = sandbox.read("lower/.kmsfs/audit.log").unwrap();
+        let asked = audit.lines().filter(|line| {
+            line.contains("\"eventName\":\"Decrypt\"") && line.contains("kmsfs:file")
+        });
+        let asked = asked.count();
+        assert!(if is_asked { asked >= 4 } else { asked == 0 }, "{option}: {asked}");
+    }
+    let sandbox = Sandbox::new();
+    let refused = sandbox.line("mount --create lower mnt --keyfile key --data-key-bytes 0");
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+}
