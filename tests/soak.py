@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """An hour of mixed load on a mount, with a rotation every minute.
 
-    tests/soak.py KMSFS [MINUTES]        60 minutes unless said
+    tests/soak.py KMSFS [MINUTES [TARGET]]        60 minutes of kmsfs unless said
 
 Workers write, read, append, cut, rename and remove files and compare what they read with what they
 wrote. Once a minute the key is rotated, every other minute all headers are rewrapped, and memory and
 descriptors of the mount are sampled. In the end the volume is unmounted, checked, mounted again and
 compared. One line a minute; the exit code is 0 if nothing was lost and nothing has grown.
+
+TARGET: kmsfs, gocryptfs or securefs (Debian has both). The others get the same load, without rotations, which
+they do not have, and without a limit to what they may grow by.
 """
 import hashlib
 import json
@@ -21,6 +24,8 @@ import time
 
 KMSFS = pathlib.Path(sys.argv[1]).resolve()
 MINUTES = float(sys.argv[2]) if len(sys.argv) > 2 else 60
+TARGET = sys.argv[3] if len(sys.argv) > 3 else "kmsfs"
+PATIENCE = 60
 WORKERS = 4
 FILES = 120
 # What the last sample may be above the one after warming up.
@@ -95,37 +100,99 @@ class Worker(threading.Thread):
             self.compare(self.place / name, known)
 
 
-def main():
-    with tempfile.TemporaryDirectory() as base:
-        return soak(pathlib.Path(base).resolve())
+class Kmsfs:
+    """A volume, its key and where it is mounted."""
 
+    def __init__(self, base):
+        self.lower, self.mount, self.key = base / "lower", base / "mnt", base / "key"
+        self.key.write_bytes(hashlib.sha256(b"soak").digest())
+        (base / "run").mkdir()
+        self.environment = {**os.environ, "XDG_RUNTIME_DIR": str(base / "run")}
+        self.options = ["--create"]
 
-def soak(base):
-    lower, mount, key = base / "lower", base / "mnt", base / "key"
-    (base / "run").mkdir()
-    key.write_bytes(hashlib.sha256(b"soak").digest())
-    environment = {**os.environ, "XDG_RUNTIME_DIR": str(base / "run")}
-
-    def kmsfs(*arguments):
-        done = subprocess.run([KMSFS, *arguments], env=environment, capture_output=True, text=True)
+    def run(self, *words):
+        done = subprocess.run(words, env=self.environment, capture_output=True, text=True)
         if done.returncode != 0:
-            raise AssertionError(f"kmsfs {arguments}: {done.stdout}{done.stderr}")
+            raise AssertionError(f"{words}: {done.stdout}{done.stderr}")
         return done.stdout
 
-    kmsfs("mount", "--create", lower, mount, "--keyfile", key)
-    samples, failures = [], []
+    def begin(self):
+        """Mounts; gives the process."""
+        self.run(KMSFS, "mount", *self.options, self.lower, self.mount, "--keyfile", self.key)
+        self.options = []
+        return json.loads(self.run(KMSFS, "status", self.mount, "--json"))["mount"]["pid"]
+
+    def each_minute(self, minute):
+        self.run(KMSFS, "rotate", self.mount)
+        if minute % 2 == 0:
+            self.run(KMSFS, "rewrap", self.mount)
+
+    def end(self):
+        self.run(KMSFS, "umount", self.mount)
+        self.run(KMSFS, "fsck", self.lower, "--keyfile", self.key)
+
+
+class Other(Kmsfs):
+    """Another filesystem, as a process of this one."""
+
+    def __init__(self, base):
+        super().__init__(base)
+        for path in (self.lower, self.mount):
+            path.mkdir()
+        self.key.write_text("soak\n")
+        self.process = None
+        self.run(*(word.format(**self.words()) for word in CREATE[TARGET].split()))
+
+    def words(self):
+        return {"lower": self.lower, "mount": self.mount, "key": self.key}
+
+    def begin(self):
+        words = [word.format(**self.words()) for word in MOUNT[TARGET].split()]
+        null = subprocess.DEVNULL
+        self.process = subprocess.Popen(words, stdin=null, stdout=null, stderr=null)
+        end = time.monotonic() + PATIENCE
+        while not os.path.ismount(self.mount):
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"{TARGET} does not mount")
+            time.sleep(0.05)
+        return self.process.pid
+
+    def each_minute(self, minute):
+        pass
+
+    def end(self):
+        self.run("umount", self.mount)
+        self.process.wait(PATIENCE)
+
+
+CREATE = {
+    "gocryptfs": "gocryptfs -init -q -scryptn 10 -passfile {key} {lower}",
+    "securefs": "securefs create -r 1 --pass soak {lower}",
+}
+MOUNT = {
+    "gocryptfs": "gocryptfs -fg -q -nosyslog -passfile {key} {lower} {mount}",
+    "securefs": "securefs mount --pass soak {lower} {mount}",
+}
+
+
+def main():
+    with tempfile.TemporaryDirectory() as base:
+        base = pathlib.Path(base).resolve()
+        return soak(Kmsfs(base) if TARGET == "kmsfs" else Other(base))
+
+
+def soak(volume):
+    mount, samples, failures = volume.mount, [], []
+    pid = volume.begin()
     try:
         workers = [Worker(mount / f"d{no}", no) for no in range(WORKERS)]
         for worker in workers:
             worker.start()
-        pid = json.loads(kmsfs("status", mount, "--json"))["mount"]["pid"]
         end, minute = time.monotonic() + MINUTES * 60, 0
         while time.monotonic() < end and not any(worker.error for worker in workers):
             time.sleep(min(60, max(0, end - time.monotonic())))
             minute += 1
-            kmsfs("rotate", mount)
-            if minute % 2 == 0:
-                kmsfs("rewrap", mount)
+            volume.each_minute(minute)
             samples.append(sample(pid))
             done = sum(worker.operations for worker in workers)
             print(f"minute {minute}: {done} operations, {samples[-1]}", flush=True)
@@ -137,18 +204,17 @@ def soak(base):
                 failures.append(repr(worker.error))
             else:
                 worker.compare_all()
-        kmsfs("umount", mount)
-        kmsfs("fsck", lower, "--keyfile", key)
-        kmsfs("mount", lower, mount, "--keyfile", key)
+        volume.end()
+        volume.begin()
         for worker in workers:
             if not worker.error:
                 worker.compare_all()
         files = sum(len(worker.content) for worker in workers)
         done = sum(worker.operations for worker in workers)
-        print(f"{done} operations, {minute} rotations, {files} files compared after fsck and remount")
+        print(f"{done} operations, {minute} minutes, {files} files compared after a remount")
     finally:
-        subprocess.run([KMSFS, "umount", "--lazy", mount], env=environment, capture_output=True)
-    if len(samples) > 4:
+        subprocess.run(["umount", "--lazy", mount], capture_output=True)
+    if len(samples) > 4 and TARGET == "kmsfs":
         warm, last = samples[2], samples[-1]
         if last["rss_kib"] > warm["rss_kib"] + GROWTH_MAX_KIB:
             failures.append(f"memory has grown: {warm} {last}")

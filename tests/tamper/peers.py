@@ -298,6 +298,8 @@ def look(point):
                 visit(entry)
             elif (mode & 0o170000) == 0o120000:
                 attempt(key, lambda: os.readlink(entry))
+            elif (mode & 0o170000) != 0o100000:
+                seen[key] = "of another kind"
             else:
                 attempt(key, entry.read_bytes)
                 try:
