@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
 use crate::loops::{Kind, run};
 use crate::writers::Limits;
@@ -126,6 +126,8 @@ impl Target {
         }
         let log = fs::File::options().append(true).create(true).open(home.log())?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        // Else what is there would be taken for the mount.
+        assert!(!is_mounted(&point), "{} is mounted already", point.display());
         let mut running = Running { child: Some(command.spawn()?), point };
         let until = Instant::now() + PATIENCE;
         while !is_mounted(&running.point) {
@@ -159,8 +161,18 @@ impl Target {
         command.process_group(0);
         let child = command.spawn()?;
         std::thread::sleep(pause);
-        let _ended = kill_process_group(Pid::from_child(&child), Signal::KILL);
+        let group = Pid::from_child(&child);
+        let _ended = kill_process_group(group, Signal::KILL);
         Running { child: Some(child), point: home.point() }.kill();
+        // The one that mounts dies behind its mount(2), which may come to its end only now.
+        let until = Instant::now() + PATIENCE;
+        while test_kill_process_group(group).is_ok() || is_mounted(&home.point()) {
+            if Instant::now() > until {
+                return Err(io::Error::other("what was killed does not end"));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+            let _ = run(Command::new("umount").arg("-l").arg(home.point()));
+        }
         Ok(())
     }
 }

@@ -23,6 +23,9 @@ pub enum How {
     Kill,
     Shutdown,
     Recorded,
+    /// Recorded, on a tree that an earlier session made: older than what a recovery looks at by its
+    /// times.
+    Aged,
 }
 
 /// Crashes to try.
@@ -57,6 +60,8 @@ const CUTS_OF_A_RECORDING: u64 = 10;
 const WORK_MS: u64 = 1500;
 /// Longest time that a mount gets that is killed before it has mounted.
 const MOUNT_MS: u64 = 250;
+/// Seconds between the two sessions of an aged tree: more than a recovery allows clocks to differ by.
+const AGE: Duration = Duration::from_secs(6);
 /// A crash behind everything that ended before it.
 const LAST_MOMENT: usize = usize::MAX - 1;
 /// How much is shown of what the kernel said last, where something does not read.
@@ -76,6 +81,7 @@ impl Campaign {
             how: match word("KMSFS_CUT_HOW", "recorded").as_str() {
                 "kill" => How::Kill,
                 "shutdown" => How::Shutdown,
+                "aged" => How::Aged,
                 _ => How::Recorded,
             },
             cuts: word("KMSFS_CUTS", "20").parse().unwrap(),
@@ -91,7 +97,7 @@ impl Campaign {
             match self.how {
                 How::Kill => self.kill(seed, &mut figures),
                 How::Shutdown => self.shut_down(seed, &mut figures),
-                How::Recorded => self.record(seed, &mut figures),
+                How::Recorded | How::Aged => self.record(seed, &mut figures),
             }
             seed += 1;
         }
@@ -109,9 +115,10 @@ impl Campaign {
         let volume = lower.path().join(VOLUME);
         self.target.init(&volume, &home).unwrap();
         let mut running = self.target.mount(&volume, &home, seed).unwrap();
-        let notes = self.work(seed, &mut running, no_clock(), |running| running.kill());
+        let mut writers = self.writers(seed, running.point(), &no_clock());
+        self.work(seed, &mut running, &mut writers, |running| running.kill());
         drop(running);
-        self.check(seed, &volume, &home, &notes, LAST_MOMENT, figures);
+        self.check(seed, &volume, &home, &notes_of(&writers), LAST_MOMENT, figures);
         lower.unmount().unwrap();
     }
 
@@ -129,14 +136,15 @@ impl Campaign {
         let clock = Arc::clone(&is_cut);
         let moment: Moment =
             Arc::new(move || if clock.load(Ordering::SeqCst) { usize::MAX } else { 0 });
-        let notes = self.work(seed, &mut running, moment, |running| {
+        let mut writers = self.writers(seed, running.point(), &moment);
+        self.work(seed, &mut running, &mut writers, |running| {
             lower.cut_off(&random, || is_cut.store(true, Ordering::SeqCst)).unwrap();
             running.kill();
         });
         drop(running);
         lower.unmount().unwrap();
         lower.mount().unwrap();
-        self.check(seed, &volume, &home, &notes, LAST_MOMENT, figures);
+        self.check(seed, &volume, &home, &notes_of(&writers), LAST_MOMENT, figures);
         lower.unmount().unwrap();
     }
 
@@ -150,8 +158,16 @@ impl Campaign {
         let made = recorder.log().moment();
         let mut running = self.target.mount(&volume, &home, seed).unwrap();
         self.settle(seed, running.point(), &lower);
+        let mut writers = self.writers(seed, running.point(), &recorder.moment());
+        if self.how == How::Aged {
+            self.work(seed, &mut running, &mut writers, |_| {});
+            running.unmount().unwrap();
+            std::thread::sleep(AGE);
+            running = self.target.mount(&volume, &home, seed).unwrap();
+        }
         let first = recorder.log().moment();
-        let notes = self.work(seed, &mut running, recorder.moment(), |_| {});
+        self.work(seed, &mut running, &mut writers, |_| {});
+        let notes = notes_of(&writers);
         running.kill();
         let last = recorder.log().moment();
         drop(running);
@@ -205,15 +221,12 @@ impl Campaign {
         &self,
         seed: u64,
         running: &mut Running,
-        moment: Moment,
+        writers: &mut [Writer],
         end: impl FnOnce(&mut Running),
-    ) -> Vec<Vec<Event>> {
-        let limits = self.target.limits(self.kind);
+    ) {
         let root = running.point().to_path_buf();
-        let mut writers: Vec<Writer> = (0..WRITERS)
-            .map(|no| Writer::new(&root, no, seed, Arc::clone(&moment), limits))
-            .collect();
-        let steps = if self.how == How::Recorded { RECORDED_STEPS } else { usize::MAX };
+        let is_recorded = matches!(self.how, How::Recorded | How::Aged);
+        let steps = if is_recorded { RECORDED_STEPS } else { usize::MAX };
         let is_over = AtomicBool::new(false);
         let mut random = [0; 8];
         SeededRandom::new(seed).fill(&mut random);
@@ -226,14 +239,20 @@ impl Campaign {
             let rotation =
                 (self.target == Target::Kmsfs).then(|| scope.spawn(|| rotate(&root, &is_over)));
             match self.how {
-                How::Recorded => work.into_iter().for_each(|thread| thread.join().unwrap()),
+                How::Recorded | How::Aged => {
+                    work.into_iter().for_each(|thread| thread.join().unwrap())
+                }
                 How::Kill | How::Shutdown => std::thread::sleep(pause),
             }
             end(running);
             is_over.store(true, Ordering::Relaxed);
             drop(rotation);
         });
-        writers.iter().map(|writer| writer.events().to_vec()).collect()
+    }
+
+    fn writers(&self, seed: u64, root: &Path, moment: &Moment) -> Vec<Writer> {
+        let limits = self.target.limits(self.kind);
+        (0..WRITERS).map(|no| Writer::new(root, no, seed, Arc::clone(moment), limits)).collect()
     }
 
     /// Mounts what is left, holds it against the promises, uses it, unmounts it and checks it.
@@ -377,6 +396,10 @@ fn rotate(root: &Path, is_over: &AtomicBool) {
         let _ = run(&mut command);
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+fn notes_of(writers: &[Writer]) -> Vec<Vec<Event>> {
+    writers.iter().map(|writer| writer.events().to_vec()).collect()
 }
 
 fn no_clock() -> Moment {
