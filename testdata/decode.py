@@ -377,16 +377,17 @@ def open_xattr(names_key, values_key, owner, lower, raw):
 
 
 def parse_state(raw, checkpoint_key):
-    """Section 9: (clean, seconds, nanoseconds)."""
+    """Section 9: (clean, seconds, nanoseconds, old moves)."""
     exactly(raw, 64)
-    magic, version, clean, r1, seconds, nanos, r2 = struct.unpack_from("<8sHB5sqII", raw)
+    magic, version, clean, moves, r1, seconds, nanos, r2 = struct.unpack_from("<8sHBB4sqII", raw)
     need(magic == b"KMSFSTAT", "BadMagic")
     known_version(version)
     need(p.same(p.hmac(checkpoint_key, raw[:32]), raw[32:]), "BadTag", "state")
     need(clean in (0, 1), "BadRecord", f"clean {clean}")
+    need(moves in (0, 1), "BadRecord", f"old moves {moves}")
     need(not any(r1) and r2 == 0, "ReservedNotZero", "state")
     need(nanos < 10**9, "BadRecord", f"nanoseconds {nanos}")
-    return bool(clean), seconds, nanos
+    return bool(clean), seconds, nanos, bool(moves)
 
 
 # -- a volume ------------------------------------------------------------------------------------------

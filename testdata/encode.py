@@ -108,8 +108,8 @@ def xattr(plain_name, value, owner, key):
     return b"user.kmsfs.L." + b64url(p.sha256(sealed)), len(sealed).to_bytes(2, "little") + sealed + short
 
 
-def state(clean, seconds, nanos):
-    head = struct.pack("<8sHB5sqII", b"KMSFSTAT", 1, clean, bytes(5), seconds, nanos, 0)
+def state(clean, seconds, nanos, old_moves=0):
+    head = struct.pack("<8sHBB4sqII", b"KMSFSTAT", 1, clean, old_moves, bytes(4), seconds, nanos, 0)
     return head + p.hmac(VOLUME["checkpoint"], head)
 
 

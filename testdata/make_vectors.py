@@ -584,15 +584,18 @@ def states():
         return raw32 + p.hmac(key, raw32)
 
     cases = []
-    for clean, seconds, nanos in [(1, 1767323045, 500000000), (0, -(2**63), 0), (1, 2**63 - 1, 999999999)]:
-        raw = e.state(clean, seconds, nanos)
-        assert decode.parse_state(raw, key) == (bool(clean), seconds, nanos)
-        cases.append({"clean": bool(clean), "seconds": seconds, "nanoseconds": nanos, "state": raw.hex()})
+    good_ones = [(1, 1767323045, 500000000, 0), (0, -(2**63), 0, 0), (1, 2**63 - 1, 999999999, 0), (0, 1767323045, 5, 1)]
+    for clean, seconds, nanos, moves in good_ones:
+        raw = e.state(clean, seconds, nanos, moves)
+        assert decode.parse_state(raw, key) == (bool(clean), seconds, nanos, bool(moves))
+        cases.append({"clean": bool(clean), "seconds": seconds, "nanoseconds": nanos, "old_moves": bool(moves),
+                      "state": raw.hex()})
     rows = [
         ("magic changed", flip(good, 7), "BadMagic"),
         ("version 2", retag(patch(good[:32], 8, b"\2")), "UnknownVersion { found: 2 }"),
         ("clean 2", retag(patch(good[:32], 10, b"\2")), "BadRecord"),
-        ("reserved at 11", retag(patch(good[:32], 11, b"\1")), "ReservedNotZero"),
+        ("old moves 2", retag(patch(good[:32], 11, b"\2")), "BadRecord"),
+        ("reserved at 12", retag(patch(good[:32], 12, b"\1")), "ReservedNotZero"),
         ("reserved at 28", retag(patch(good[:32], 31, b"\1")), "ReservedNotZero"),
         ("a whole second of nanoseconds", e.state(1, 0, 10**9), "BadRecord"),
         ("set to clean by hand", patch(e.state(0, 1767323045, 0), 10, b"\1"), "BadTag"),

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use bench::Bench;
 use kmsfs::format::{KeyPolicyEntry, VolumeId};
-use kmsfs::fs::{DataKeys, EmptyHeader, FileEnv, FileNode, Homeless, Trust};
+use kmsfs::fs::{DataKeys, EmptyHeader, FileEnv, FileNode, Homeless, LastCheckpoint, Trust};
 use kmsfs::kms::{PageRequest, Tag};
 use kmsfs::lower::SyncScope;
 use kmsfs::random::SeededRandom;
@@ -50,7 +50,8 @@ fn one_file_serves_writers_readers_and_a_rewrap_at_once() {
     let data_keys = DataKeys::new(service, random, VolumeId([3; 16]), &policies);
     let (file, node) = (MemFile::new(), FileNode::default());
     let (trust, home) = (Trust::Strict, &Homeless);
-    let env = FileEnv { file: &file, data_keys: &data_keys, policy: 0, trust, home };
+    let checkpoint = LastCheckpoint::of_no_volume();
+    let env = FileEnv { file: &file, data_keys: &data_keys, policy: 0, trust, home, checkpoint };
     let done = AtomicBool::new(false);
     let goes_on = || !done.load(Ordering::Relaxed);
     // What each writer has finished writing; it is writing the next number, or nothing.

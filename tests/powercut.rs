@@ -7,6 +7,7 @@
 //!   flushing its journal (ext4, XFS).
 //! * `recorded`: the disk below records every write and flush; afterwards it is put back to any
 //!   moment, with all that was flushed and a random part of the rest.
+//! * `aged`: the same on a tree of an earlier session.
 //!
 //! A few of each by default. `tests/powercut/run` makes a campaign of any number, also of other
 //! filesystems, and prints figures. Root, loop devices and the mkfs programs are needed.
@@ -29,6 +30,8 @@ mod campaign;
 mod loops;
 #[path = "common/mount.rs"]
 mod mount;
+#[path = "powercut/old.rs"]
+mod old;
 #[path = "common/promises.rs"]
 mod promises;
 #[path = "powercut/recorder.rs"]

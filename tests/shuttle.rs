@@ -13,8 +13,8 @@ use std::sync::Arc;
 use kmsfs::clock::SystemClock;
 use kmsfs::format::{KeyPolicyEntry, KmsPlace, VolumeId};
 use kmsfs::fs::{
-    Caller, DataKeys, EmptyHeader, FileEnv, FileNode, Homeless, NewVolume, NodeId, OpenOptions,
-    RenameHow, Trust, Volume,
+    Caller, DataKeys, EmptyHeader, FileEnv, FileNode, Homeless, LastCheckpoint, NewVolume, NodeId,
+    OpenOptions, RenameHow, Trust, Volume,
 };
 use kmsfs::lower::SyncScope;
 use kmsfs::name::PlainName;
@@ -63,7 +63,8 @@ impl Bench {
 
     fn env(&self) -> FileEnv<'_> {
         let (trust, home) = (Trust::Strict, &Homeless);
-        FileEnv { file: &self.file, data_keys: &self.data_keys, policy: 0, trust, home }
+        let checkpoint = LastCheckpoint::of_no_volume();
+        FileEnv { file: &self.file, data_keys: &self.data_keys, policy: 0, trust, home, checkpoint }
     }
 
     fn read(&self, node: &FileNode, len: usize) -> Vec<u8> {

@@ -219,8 +219,12 @@ fn extended_attributes() {
 #[test]
 fn state_and_configuration() {
     let keys = volume_keys();
-    let state =
-        VolumeState { clean: true, checkpoint_secs: 1_767_323_045, checkpoint_nanos: 500_000_000 };
+    let state = VolumeState {
+        clean: true,
+        checkpoint_secs: 1_767_323_045,
+        checkpoint_nanos: 500_000_000,
+        old_moves: false,
+    };
     assert_eq!(
         hex(&state.encode(&keys.checkpoint)),
         "4b4d5346535441540100010000000000a5355769000000000065cd1d00000000\

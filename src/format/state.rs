@@ -25,6 +25,8 @@ pub struct VolumeState {
     pub checkpoint_secs: i64,
     /// Its nanoseconds, below 1,000,000,000.
     pub checkpoint_nanos: u32,
+    /// A file may have been renamed since whose times on disk are of before.
+    pub old_moves: bool,
 }
 
 impl VolumeState {
@@ -45,7 +47,8 @@ impl VolumeState {
         writer.bytes(&MAGIC)?;
         writer.u16(VERSION)?;
         writer.u8(u8::from(self.clean))?;
-        writer.bytes(&[0; 5])?;
+        writer.u8(u8::from(self.old_moves))?;
+        writer.bytes(&[0; 4])?;
         writer.bytes(&self.checkpoint_secs.to_le_bytes())?;
         writer.u32(self.checkpoint_nanos)
     }
@@ -73,19 +76,24 @@ impl VolumeState {
             return Err(FormatError::UnknownVersion { found: version });
         }
         key.verify(&[body], &tag)?;
-        let clean = match reader.u8()? {
-            0 => false,
-            1 => true,
-            _ => return Err(FormatError::BadRecord),
-        };
-        check_reserved(reader.bytes(5)?)?;
+        let clean = yes_or_no(reader.u8()?)?;
+        let old_moves = yes_or_no(reader.u8()?)?;
+        check_reserved(reader.bytes(4)?)?;
         let checkpoint_secs = i64::from_le_bytes(reader.array()?);
         let checkpoint_nanos = reader.u32()?;
         check_reserved(reader.rest())?;
         if checkpoint_nanos >= 1_000_000_000 {
             return Err(FormatError::BadRecord);
         }
-        Ok(Self { clean, checkpoint_secs, checkpoint_nanos })
+        Ok(Self { clean, checkpoint_secs, checkpoint_nanos, old_moves })
+    }
+}
+
+fn yes_or_no(byte: u8) -> Result<bool, FormatError> {
+    match byte {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(FormatError::BadRecord),
     }
 }
 
@@ -102,7 +110,8 @@ mod tests {
     #[test]
     fn state_leads_back_and_every_change_is_found() {
         for (clean, checkpoint_secs) in [(true, 1_700_000_000), (false, -1), (false, i64::MIN)] {
-            let state = VolumeState { clean, checkpoint_secs, checkpoint_nanos: 999_999_999 };
+            let (checkpoint_nanos, old_moves) = (999_999_999, checkpoint_secs == -1);
+            let state = VolumeState { clean, checkpoint_secs, checkpoint_nanos, old_moves };
             let bytes = state.encode(&key());
             assert_eq!(VolumeState::parse(&bytes, &key()), Ok(state));
             for at in 0..bytes.len() {
@@ -117,8 +126,12 @@ mod tests {
 
     #[test]
     fn fields_out_of_range_are_refused_even_with_a_good_tag() {
-        let state =
-            VolumeState { clean: true, checkpoint_secs: 0, checkpoint_nanos: 1_000_000_000 };
+        let state = VolumeState {
+            clean: true,
+            checkpoint_secs: 0,
+            checkpoint_nanos: 1_000_000_000,
+            old_moves: false,
+        };
         assert_eq!(VolumeState::parse(&state.encode(&key()), &key()), Err(FormatError::BadRecord));
         assert_eq!(
             VolumeState::parse(&[0; 65], &key()),

@@ -63,6 +63,7 @@ impl Volume {
         })?;
         if let Some(file) = opened {
             node.file.set_new();
+            node.file.made_since(&self.last_checkpoint);
             node.at_home.store(true, std::sync::atomic::Ordering::Release);
             self.keep_file(&node, &Arc::new(file));
         }

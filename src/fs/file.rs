@@ -4,7 +4,7 @@
 //! them, and starts again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use crate::format::ids::FileId;
 use crate::format::layout::{HEADER_LEN, plain_len};
@@ -15,6 +15,7 @@ use crate::fs::gaps::Gaps;
 use crate::fs::header_io::{HeaderState, OpenKeys, keeping_marks};
 use crate::fs::home::Housing;
 use crate::fs::recover::is_header_missing;
+use crate::fs::traces::{LastCheckpoint, NEVER};
 use crate::lower::{LowerFile, SyncScope};
 use crate::sync::{Mutex, Rank, RwLock};
 use crate::units::{PlainLen, PlainOffset};
@@ -57,6 +58,8 @@ pub struct FileNode {
     growths: AtomicU64,
     /// The growths that are known to be durable.
     durable_growths: AtomicU64,
+    /// The last checkpoint behind which the file has left a trace (`traces`).
+    pub(super) traced: AtomicI64,
 }
 
 /// What an operation needs besides the node.
@@ -72,6 +75,8 @@ pub struct FileEnv<'a> {
     pub trust: Trust,
     /// Where the file belongs.
     pub home: &'a dyn Housing,
+    /// Behind which it must leave a trace before it is changed in place.
+    pub checkpoint: &'a LastCheckpoint,
 }
 
 impl Default for FileNode {
@@ -88,6 +93,7 @@ impl Default for FileNode {
             freshly_loaded: AtomicBool::new(false),
             growths: AtomicU64::new(1),
             durable_growths: AtomicU64::new(0),
+            traced: AtomicI64::new(NEVER),
         }
     }
 }
@@ -402,6 +408,7 @@ impl FileNode {
         content: &mut Content,
         env: &FileEnv<'_>,
     ) -> Result<(), FsError> {
+        self.leave_trace(env)?;
         let growths = self.growths.load(Ordering::Acquire);
         if self.durable_growths.load(Ordering::Acquire) < growths {
             env.file.sync(SyncScope::Data)?;

@@ -229,13 +229,15 @@ impl Volume {
             return work();
         }
         let new = Home::named(id, &self.place_of(moving.new_parent, moving.new_form)?, key);
-        self.store_home(node, &new)?;
-        let done = work();
-        match &done {
-            Ok(()) => node.at_home.store(true, Ordering::Release),
-            Err(_) => self.put_home_back(node, &old),
-        }
-        done
+        self.telling(node, || {
+            self.store_home(node, &new)?;
+            let done = work();
+            match &done {
+                Ok(()) => node.at_home.store(true, Ordering::Release),
+                Err(_) => self.put_home_back(node, &old),
+            }
+            done
+        })
     }
 
     fn rehome_dir(
@@ -402,16 +404,26 @@ impl Volume {
             }
             (NameBinding::Bound, NodeKind::Dir) => {
                 let child = dir.open_dir(name)?;
-                let marker = self.load_marker(&child)?;
-                let home = self.dir_home(marker.dir, dir_id, name);
-                if marker.home == home {
-                    return Ok(false);
-                }
-                self.write_marker(&child, &DirMarker { home, ..marker })?;
-                Ok(true)
+                self.bind_dir(&child, self.load_marker(&child)?, dir_id, name)
             }
             _ => Ok(false),
         }
+    }
+
+    /// The same for a directory that is open, with its marker.
+    pub(super) fn bind_dir(
+        &self,
+        dir: &LowerDir,
+        marker: DirMarker,
+        parent: DirId,
+        name: &LowerName,
+    ) -> Result<bool, FsError> {
+        let home = self.dir_home(marker.dir, parent, name);
+        if !self.names_are_bound() || marker.home == home {
+            return Ok(false);
+        }
+        self.write_marker(dir, &DirMarker { home, ..marker })?;
+        Ok(true)
     }
 }
 

@@ -1,8 +1,8 @@
 //! A volume from init to its clean end: configuration, lock, clean marker, checkpoints.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::clock::Clock;
@@ -22,13 +22,14 @@ use crate::fs::descriptors::OpenNodes;
 use crate::fs::names::OWN_FILE_MODE;
 use crate::fs::nodes::NodeTable;
 use crate::fs::rewrap_queue::RewrapQueue;
+use crate::fs::traces::{LastCheckpoint, OldMoves};
 use crate::fs::volume::{Checkpoints, MARKER_LEN_MAX, lock_slot, own_name};
 use crate::fs::{CorruptPart, FsError, Volume};
 use crate::kms::{CiphertextBlob, KeyRef, KeyService, KeyTrouble};
-use crate::lower::{LockedFile, LowerDir, LowerError, raise_descriptor_limit};
+use crate::lower::{LockedFile, LowerDir, LowerError, LowerTime, raise_descriptor_limit};
 use crate::name::LowerName;
 use crate::random::{Random, random_array};
-use crate::sync::{Mutex, Rank, RwLock};
+use crate::sync::{LeafMutex, Mutex, Rank, RwLock};
 
 /// Names in `.kmsfs`.
 pub(super) const CONFIG_NAME: &str = "volume.toml";
@@ -97,7 +98,7 @@ pub fn init(lower: &Path, new: &NewVolume<'_>) -> Result<VolumeId, FsError> {
     let bytes = marker.encode(volume, &keys.markers);
     store(&root, MARKER_NAME, &bytes, new.random)?;
     let (secs, nanos) = since_epoch(new.clock.now());
-    let state = VolumeState { clean: true, checkpoint_secs: secs, checkpoint_nanos: nanos };
+    let state = VolumeState { checkpoint_secs: secs, checkpoint_nanos: nanos, ..CLOSED };
     store(&own, STATE_NAME, &state.encode(&keys.checkpoint), new.random)?;
     let config = VolumeConfig {
         volume,
@@ -239,20 +240,25 @@ impl Volume {
                 Checkpoints {
                     last: (state.checkpoint_secs, state.checkpoint_nanos),
                     unmended_since: None,
+                    moves: OldMoves::default(),
                 },
             ),
+            last_checkpoint: LastCheckpoint::none(),
+            storing: LeafMutex::new(()),
             lock: lock_slot(lock),
         };
         if !options.read_only {
             if !state.clean {
                 let since = (state.checkpoint_secs, state.checkpoint_nanos);
-                let report = opened.recover(since)?;
+                let report = opened.recover(&state)?;
                 opened.checkpoints.lock().unmended_since =
                     (report.files_postponed > 0).then_some(since);
                 opened.recovery = Some(report);
                 opened.root.sync_fs()?;
             }
-            opened.store_state(false)?;
+            let now = since_epoch(opened.clock.now());
+            opened.begin_checkpoint(now);
+            opened.store_state_at(false, now)?;
         }
         Ok(opened)
     }
@@ -272,7 +278,7 @@ impl Volume {
         let options = OpenOptions { read_only: true };
         let volume = Self::open(lower, service, random, clock, options)?;
         if !volume.state_is_known {
-            volume.store_state(true)?;
+            volume.store_state_at(true, since_epoch(volume.clock.now()))?;
         }
         Ok(!volume.state_is_known)
     }
@@ -311,7 +317,8 @@ impl Volume {
 
     fn store_checkpoint(&self, clean: bool) -> Result<(), FsError> {
         // First: a hole that is made while others are told of must lie behind the checkpoint.
-        let now = self.clock.now();
+        let now = since_epoch(self.clock.now());
+        self.begin_checkpoint(now);
         for node in self.open_nodes.with_keys() {
             if node.file.has_untold_holes() {
                 self.with_file(&node, |env| node.file.tell_holes(env))?;
@@ -326,25 +333,47 @@ impl Volume {
                 let mut checkpoints = self.checkpoints.lock();
                 let last = checkpoints.last;
                 checkpoints.unmended_since.get_or_insert(last);
+                checkpoints.moves.keep();
                 drop(checkpoints);
                 Err(error.into())
             }
         }
     }
 
-    fn store_state(&self, clean: bool) -> Result<(), FsError> {
-        self.store_state_at(clean, self.clock.now())
+    fn begin_checkpoint(&self, (secs, nanos): (i64, u32)) {
+        self.last_checkpoint.begin(LowerTime { secs, nanos });
+        self.checkpoints.lock().moves.checkpoint();
     }
 
-    fn store_state_at(&self, clean: bool, at: SystemTime) -> Result<(), FsError> {
+    fn store_state_at(&self, clean: bool, at: (i64, u32)) -> Result<(), FsError> {
+        let _one = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.store_state(clean, at)
+    }
+
+    /// Writes the state of an open volume anew, with the last checkpoint: for what it has to tell.
+    pub(super) fn store_state_again(&self) -> Result<(), FsError> {
+        let _one = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.checkpoints.lock().last;
+        self.store_state(false, last)
+    }
+
+    fn store_state(&self, clean: bool, at: (i64, u32)) -> Result<(), FsError> {
+        let (unmended_since, old_moves) = {
+            let mut checkpoints = self.checkpoints.lock();
+            let is_unmended = checkpoints.unmended_since.is_some();
+            (checkpoints.unmended_since, checkpoints.moves.to_tell(is_unmended))
+        };
         // What could not be mended must be looked at again.
-        let unmended_since = self.checkpoints.lock().unmended_since;
-        let (checkpoint_secs, checkpoint_nanos) = unmended_since.unwrap_or(since_epoch(at));
+        let (checkpoint_secs, checkpoint_nanos) = unmended_since.unwrap_or(at);
         let clean = clean && unmended_since.is_none();
-        let state = VolumeState { clean, checkpoint_secs, checkpoint_nanos };
+        let state = VolumeState { clean, checkpoint_secs, checkpoint_nanos, old_moves };
         let bytes = state.encode(&self.keys.checkpoint);
         store(&self.own, STATE_NAME, &bytes, self.data_keys.random())?;
-        self.checkpoints.lock().last = (checkpoint_secs, checkpoint_nanos);
+        let mut checkpoints = self.checkpoints.lock();
+        checkpoints.last = (checkpoint_secs, checkpoint_nanos);
+        if old_moves {
+            checkpoints.moves.was_told();
+        }
         Ok(())
     }
 
@@ -384,7 +413,7 @@ fn take_lock(own: &LowerDir, options: OpenOptions) -> Result<Option<LockedFile>,
 
 /// What is taken for true where the state is unknown.
 const CLOSED: VolumeState =
-    VolumeState { clean: true, checkpoint_secs: i64::MIN, checkpoint_nanos: 0 };
+    VolumeState { clean: true, checkpoint_secs: i64::MIN, checkpoint_nanos: 0, old_moves: false };
 
 /// The clean marker; `None` if it is missing or wrong. No crash leaves it so.
 fn load_state(own: &LowerDir, keys: &VolumeKeys) -> Option<VolumeState> {

@@ -41,6 +41,7 @@ mod rewrap_queue;
 mod salvage;
 mod status;
 mod sweep;
+mod traces;
 mod types;
 mod unsynced;
 mod volume;
@@ -68,6 +69,7 @@ pub use resize::EmptyHeader;
 pub use rewrap::Rewrapped;
 pub use status::{FileStatus, VolumeStatus};
 pub use sweep::{RewrapOptions, RewrapReport, Usage, UsageRow};
+pub use traces::LastCheckpoint;
 pub use types::{
     AllocateHow, Attr, Caller, DirEntry, NodeId, RenameHow, SeekTo, SetAttr, SetTime, StatFs,
     WriteHow, XattrHow,

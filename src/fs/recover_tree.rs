@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::format::ids::DirId;
 use crate::format::name::{LowerEntry, TEMPORARY_PREFIX, classify};
+use crate::format::state::VolumeState;
 use crate::fs::recover::{Mended, mend};
 use crate::fs::{FsError, Volume};
 use crate::lower::{Access, LowerDir, LowerTime, NodeKind};
@@ -15,7 +17,7 @@ use crate::name::LowerName;
 const LISTED_MAX: usize = 1000;
 
 /// Seconds that clock and file times may differ.
-const SLACK_SECS: i64 = 5;
+pub(super) const SLACK_SECS: i64 = 5;
 
 /// What a recovery did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -38,19 +40,43 @@ pub struct RecoveryReport {
     pub repairs: Vec<String>,
 }
 
+/// What a recovery looks at.
+#[derive(Clone, Copy)]
+struct Reach {
+    /// Everything that changed since, by its times on disk.
+    since: LowerTime,
+    /// The homes of all other files too.
+    old_moves: bool,
+}
+
+/// A directory whose turn has not come. It is opened then: a broad tree must not take all descriptors.
+struct Waiting {
+    /// The directory that it lies in.
+    parent: Arc<LowerDir>,
+    /// The id of that one, unless its marker does not open.
+    parent_id: Option<DirId>,
+    name: LowerName,
+    path: String,
+}
+
 impl Volume {
-    /// Mends what changed since a checkpoint.
-    pub(super) fn recover(&self, since: (i64, u32)) -> Result<RecoveryReport, FsError> {
+    /// Mends what changed since the last checkpoint.
+    pub(super) fn recover(&self, state: &VolumeState) -> Result<RecoveryReport, FsError> {
         let mut report = RecoveryReport::default();
-        let since = LowerTime { secs: since.0.saturating_sub(SLACK_SECS), nanos: since.1 };
-        // Directories are opened when their turn comes: a broad tree must not take all descriptors.
-        let mut waiting: Vec<(Arc<LowerDir>, LowerName, String)> = Vec::new();
+        let since = LowerTime {
+            secs: state.checkpoint_secs.saturating_sub(SLACK_SECS),
+            nanos: state.checkpoint_nanos,
+        };
+        let reach = Reach { since, old_moves: state.old_moves };
+        let mut waiting: Vec<Waiting> = Vec::new();
         self.recover_names(&self.root, &self.root, "", since, &mut report)?;
-        self.recover_dir(&self.root, "", since, &mut report, &mut waiting)?;
-        while let Some((parent, name, path)) = waiting.pop() {
+        self.recover_dir(&self.root, None, "", reach, &mut report, &mut waiting)?;
+        while let Some(next) = waiting.pop() {
+            let Waiting { parent, parent_id, name, path } = next;
             let looked = parent.open_dir(&name).map_err(FsError::from).and_then(|dir| {
                 let named = self.recover_names(&parent, &dir, &path, since, &mut report);
-                self.recover_dir(&Arc::new(dir), &path, since, &mut report, &mut waiting)?;
+                let place = parent_id.map(|id| (id, &name));
+                self.recover_dir(&Arc::new(dir), place, &path, reach, &mut report, &mut waiting)?;
                 named
             });
             if let Err(error) = looked {
@@ -76,13 +102,20 @@ impl Volume {
     fn recover_dir(
         &self,
         dir: &Arc<LowerDir>,
+        place: Option<(DirId, &LowerName)>,
         path: &str,
-        since: LowerTime,
+        reach: Reach,
         report: &mut RecoveryReport,
-        waiting: &mut Vec<(Arc<LowerDir>, LowerName, String)>,
+        waiting: &mut Vec<Waiting>,
     ) -> Result<(), FsError> {
         // Without a marker nothing in it can be bound, or opened.
-        let id = self.load_marker(dir).map(|marker| marker.dir);
+        let marker = self.load_marker(dir).ok();
+        if let (Some(marker), Some((parent_id, name))) = (marker, place) {
+            // However old the directory looks: its home lies in another file, and may have reached the
+            // disk before a rename that did not.
+            note_bound(report, path, self.bind_dir(dir, marker, parent_id, name));
+        }
+        let id = marker.map(|marker| marker.dir);
         for name in names_in(dir)? {
             let path = format!("{path}/{name}");
             if name.as_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
@@ -95,18 +128,19 @@ impl Volume {
             }
             match dir.stat(&name) {
                 Ok(stat) if stat.kind == NodeKind::Dir => {
-                    if stat.ctime >= since
-                        && let Ok(id) = id
-                    {
-                        note_bound(report, &path, self.bind_here(dir, id, &name, &stat));
-                    }
-                    waiting.push((Arc::clone(dir), name, path));
+                    let parent = Arc::clone(dir);
+                    waiting.push(Waiting { parent, parent_id: id, name, path });
                 }
-                Ok(stat) if stat.kind == NodeKind::File && stat.ctime >= since => {
+                Ok(stat) if stat.kind == NodeKind::File && stat.ctime >= reach.since => {
                     report.files_checked += 1;
                     let file = dir.open_file(&name, Access::ReadWrite).map_err(FsError::from);
                     note(report, &path, &file.and_then(|file| mend(&file, &self.data_keys)));
-                    if let (Ok(id), Ok(stat)) = (id.clone(), dir.stat(&name)) {
+                    if let (Some(id), Ok(stat)) = (id, dir.stat(&name)) {
+                        note_bound(report, &path, self.bind_here(dir, id, &name, &stat));
+                    }
+                }
+                Ok(stat) if reach.old_moves && stat.kind == NodeKind::File && stat.len.0 > 0 => {
+                    if let Some(id) = id {
                         note_bound(report, &path, self.bind_here(dir, id, &name, &stat));
                     }
                 }

@@ -50,11 +50,13 @@ impl Volume {
             return Ok(found.dir.unlink(&found.name)?);
         };
         node.file.still(|| {
-            found.dir.unlink(&found.name)?;
-            if let Err(error) = self.settle_home(&node) {
-                tracing::warn!(node = node.id.0, %error, "binding a file to its last name");
-            }
-            Ok(())
+            self.telling(&node, || {
+                found.dir.unlink(&found.name)?;
+                if let Err(error) = self.settle_home(&node) {
+                    tracing::warn!(node = node.id.0, %error, "binding a file to its last name");
+                }
+                Ok(())
+            })
         })
     }
 

@@ -43,6 +43,9 @@ impl FileNode {
                 return content.overwrite(env, keys, at, data);
             }
             let old = content.size;
+            if header.bytes.is_none() {
+                self.leave_trace(env)?;
+            }
             self.grown();
             content.grow(env, header, keys, PlainLen(end), at, data).inspect_err(|_| {
                 content.undo_growth(env, header, keys, old);
@@ -76,6 +79,9 @@ impl FileNode {
         }
         self.with_content_mut(env, |content, header, keys| {
             let old = content.size;
+            if header.bytes.is_none() && size != old {
+                self.leave_trace(env)?;
+            }
             if size.0 == 0 {
                 return content.write_empty(env, header, keys);
             }

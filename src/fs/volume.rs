@@ -18,12 +18,13 @@ use crate::fs::home::NodeHousing;
 use crate::fs::names::Names;
 use crate::fs::nodes::{Node, NodeTable, Place};
 use crate::fs::rewrap_queue::RewrapQueue;
+use crate::fs::traces::{LastCheckpoint, OldMoves};
 use crate::fs::unsynced::sync_own_file;
 use crate::fs::written::Remembering;
 use crate::fs::{CorruptPart, FsError, NodeId, RecoveryReport};
 use crate::lower::{Access, LockedFile, LowerDir, LowerStat, NodeKind, OsFile, Pinned, SyncScope};
 use crate::name::LowerName;
-use crate::sync::{self, Mutex, Rank, RwLock};
+use crate::sync::{self, LeafMutex, Mutex, Rank, RwLock};
 
 /// One volume, open. Everything is `&self`; operations take node numbers and names and give values.
 #[derive(Debug)]
@@ -54,6 +55,9 @@ pub struct Volume {
     pub(super) state_is_known: bool,
     /// Rank CACHE.
     pub(super) checkpoints: Mutex<Checkpoints>,
+    pub(super) last_checkpoint: LastCheckpoint,
+    /// One state is written at a time. A leaf without a rank.
+    pub(super) storing: LeafMutex<()>,
     /// Held as long as the volume is open for writing.
     pub(super) lock: Mutex<Option<LockedFile>>,
 }
@@ -66,6 +70,8 @@ pub(super) struct Checkpoints {
     /// What changed since then has to be looked at, whatever happens: a recovery could not look at
     /// every file for want of keys, or the lower filesystem failed to sync.
     pub(super) unmended_since: Option<(i64, u32)>,
+    /// Renames that the state has to tell of.
+    pub(super) moves: OldMoves,
 }
 
 /// How often a name is looked at again while its node moves. That takes no longer than a few
@@ -234,7 +240,8 @@ impl Volume {
         let file = self.file_of(node)?;
         let file = Remembering { file: &*file, written: &node.written };
         let (data_keys, home) = (&self.data_keys, &NodeHousing { volume: self, node });
-        let env = FileEnv { file: &file, data_keys, policy, trust: self.trust, home };
+        let (trust, checkpoint) = (self.trust, &self.last_checkpoint);
+        let env = FileEnv { file: &file, data_keys, policy, trust, home, checkpoint };
         let result = self.check_moved(node, &file).and_then(|()| work(&env));
         if node.file.take_freshly_loaded() {
             self.keys_loaded(node, &env);
@@ -270,7 +277,8 @@ impl Volume {
             let data_keys = &self.data_keys;
             let file = Remembering { file: &*file, written: &node.written };
             let home = &NodeHousing { volume: self, node };
-            let env = FileEnv { file: &file, data_keys, policy: 0, trust: self.trust, home };
+            let (trust, checkpoint) = (self.trust, &self.last_checkpoint);
+            let env = FileEnv { file: &file, data_keys, policy: 0, trust, home, checkpoint };
             node.file.drop_keys(&env)
         });
         if let Err(error) = dropped {

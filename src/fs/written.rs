@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::PoisonError;
 
-use crate::lower::{LowerError, LowerFile, Marks, SyncScope};
+use crate::lower::{LowerError, LowerFile, Marks, Stamps, SyncScope};
 use crate::sync::{LeafMutex, Mutex, Rank};
 use crate::units::{LowerLen, LowerOffset};
 
@@ -124,6 +124,10 @@ impl LowerFile for Remembering<'_> {
 
     fn put_back(&self, marks: &Marks) -> Result<(), LowerError> {
         self.file.put_back(marks)
+    }
+
+    fn stamps(&self) -> Result<Option<Stamps>, LowerError> {
+        self.file.stamps()
     }
 
     fn sync(&self, scope: SyncScope) -> Result<(), LowerError> {

@@ -15,7 +15,7 @@ use crate::units::LowerLen;
 
 use super::sys::fchmodat2;
 use super::types::{call, refused};
-use super::{LowerDir, LowerError, LowerId, LowerStat, LowerTime, NodeKind, TimeSpec};
+use super::{LowerDir, LowerError, LowerId, LowerStat, LowerTime, NodeKind, Stamps, TimeSpec};
 
 impl LowerDir {
     /// Attributes of an entry.
@@ -85,6 +85,15 @@ pub(super) fn stat_at(
 ) -> Result<LowerStat, LowerError> {
     let stat = call("statx", || statx(dir, name, flags, StatxFlags::BASIC_STATS))?;
     lower_stat(&stat).ok_or(refused("statx", Errno::INVAL))
+}
+
+/// The times of a descriptor that nobody can set.
+pub(super) fn stamps_of(fd: BorrowedFd<'_>) -> Result<Stamps, LowerError> {
+    let wanted = StatxFlags::CTIME | StatxFlags::BTIME;
+    let stat = call("statx", || statx(fd, "", AtFlags::EMPTY_PATH, wanted))?;
+    let knows_birth = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
+    let born = knows_birth.then(|| lower_time(&stat.stx_btime));
+    Ok(Stamps { born, changed: lower_time(&stat.stx_ctime) })
 }
 
 /// fchownat of a name, or with an empty one and `AT_EMPTY_PATH` of the descriptor.

@@ -10,9 +10,9 @@ use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use crate::units::{LowerLen, LowerOffset};
 
-use super::attributes::{stat_at, timestamps};
+use super::attributes::{stamps_of, stat_at, timestamps};
 use super::types::{call, refused};
-use super::{LowerError, LowerFile, LowerStat, Marks, SyncScope, TimeSpec};
+use super::{LowerError, LowerFile, LowerStat, Marks, Stamps, SyncScope, TimeSpec};
 
 /// The attribute that holds the capabilities of a program.
 pub const CAPABILITY: &str = "security.capability";
@@ -137,6 +137,10 @@ impl LowerFile for OsFile {
         }
         let times = timestamps(None, Some(TimeSpec::At(marks.mtime)));
         call("futimens", || futimens(&self.0, &times))
+    }
+
+    fn stamps(&self) -> Result<Option<Stamps>, LowerError> {
+        stamps_of(self.as_fd()).map(Some)
     }
 
     fn sync(&self, scope: SyncScope) -> Result<(), LowerError> {

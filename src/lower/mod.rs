@@ -32,6 +32,6 @@ pub use limits::{lock_memory, no_core_dumps, raise_descriptor_limit};
 pub use pinned::Pinned;
 pub use types::{
     Access, LowerError, LowerFile, LowerId, LowerRename, LowerStat, LowerStatFs, LowerTime, Marks,
-    NodeKind, SyncScope, TimeSpec, XattrFlags,
+    NodeKind, Stamps, SyncScope, TimeSpec, XattrFlags,
 };
 pub use whole_file::LockedFile;

@@ -123,6 +123,14 @@ pub trait LowerFile: Send + Sync + Debug {
         Ok(())
     }
 
+    /// When the file was made and changed; `None` where there is nothing of the kind.
+    ///
+    /// # Errors
+    /// What statx answers.
+    fn stamps(&self) -> Result<Option<Stamps>, LowerError> {
+        Ok(None)
+    }
+
     /// Makes what was written durable.
     ///
     /// # Errors
@@ -225,6 +233,15 @@ pub struct Marks {
     pub mtime: LowerTime,
     /// [`CAPABILITY`](crate::lower::CAPABILITY), which goes whoever writes.
     pub capability: Option<Vec<u8>>,
+}
+
+/// Times of a file that nobody can set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamps {
+    /// When it was made, if the lower filesystem knows.
+    pub born: Option<LowerTime>,
+    /// Last change of anything.
+    pub changed: LowerTime,
 }
 
 /// A time to set.

@@ -174,6 +174,14 @@ impl LowerMount {
         &self.device
     }
 
+    /// Hands all dirty pages of files to the disk, and no metadata that is in a journal.
+    pub fn write_pages(&self) -> io::Result<()> {
+        for path in files_below(self.path()) {
+            write_back(&File::open(path)?, 0, 0)?;
+        }
+        Ok(())
+    }
+
     /// Hands random parts of what is dirty to the disk, then cuts the filesystem off: its journal is
     /// not flushed, and nothing more is written.
     /// `about_to` is called at the last moment before.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use kmsfs::format::{KeyPolicyEntry, VolumeId};
-use kmsfs::fs::{DataKeys, EmptyHeader, FileEnv, FileNode, FsError, Homeless, Rewrapped, Trust};
+use kmsfs::fs::{
+    DataKeys, EmptyHeader, FileEnv, FileNode, FsError, Homeless, LastCheckpoint, Rewrapped, Trust,
+};
 use kmsfs::lower::{LowerFile, SyncScope};
 use kmsfs::random::{Random, SeededRandom, random_array};
 use kmsfs::testing::FaultKms;
@@ -89,7 +91,8 @@ impl World {
     }
 
     pub fn env<'a>(&'a self, file: &'a dyn LowerFile, trust: Trust) -> FileEnv<'a> {
-        FileEnv { file, data_keys: &self.data_keys, policy: 0, trust, home: &Homeless }
+        let checkpoint = LastCheckpoint::of_no_volume();
+        FileEnv { file, data_keys: &self.data_keys, policy: 0, trust, home: &Homeless, checkpoint }
     }
 
     /// Retires everything but the current material.

@@ -54,6 +54,7 @@ fn states_have_these_bytes() {
             clean: case.get("clean").as_bool(),
             checkpoint_secs: case.get("seconds").as_signed(),
             checkpoint_nanos: case.number("nanoseconds").try_into().unwrap(),
+            old_moves: case.get("old_moves").as_bool(),
         };
         assert_eq!(state.encode(&key)[..], case.bytes("state"));
         assert_eq!(VolumeState::parse(&case.bytes("state"), &key), Ok(state));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kmsfs::codec::hex;
 use kmsfs::crypto::sha256;
 use kmsfs::format::layout::{block_count, block_start, payload_len, plain_len};
-use kmsfs::fs::{DataKeys, FileEnv, FileNode, FsError, Homeless, Trust};
+use kmsfs::fs::{DataKeys, FileEnv, FileNode, FsError, Homeless, LastCheckpoint, Trust};
 use kmsfs::kms::{
     CiphertextBlob, DataKey, EncryptionContext, GeneratedKey, KeyDescription, KeyRef, KeyService,
     KmsError, Wrapped,
@@ -72,7 +72,8 @@ fn read(bytes: &[u8]) -> Result<Vec<u8>, FsError> {
     let file = MemFile::from_bytes(bytes);
     let data_keys = DataKeys::new(Arc::new(OneKey), Arc::new(OsRandom), volume_id(), &[]);
     let (trust, home) = (Trust::Strict, &Homeless);
-    let env = FileEnv { file: &file, data_keys: &data_keys, policy: 0, trust, home };
+    let checkpoint = LastCheckpoint::of_no_volume();
+    let env = FileEnv { file: &file, data_keys: &data_keys, policy: 0, trust, home, checkpoint };
     let node = FileNode::default();
     node.keys(&env)?;
     let size = plain_len(LowerLen(bytes.len().try_into().unwrap()));

@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kmsfs::clock::SystemClock;
+use kmsfs::clock::{AheadClock, Clock, SystemClock};
 use kmsfs::format::KmsPlace;
 use kmsfs::fs::{
     Caller, FsError, FsckDepth, FsckReport, NewVolume, NodeId, OpenOptions, RewrapOptions,
@@ -47,10 +47,18 @@ impl Bench {
     }
 
     pub fn try_open(&self, read_only: bool) -> Result<Volume, FsError> {
+        self.try_open_at(Arc::new(SystemClock), read_only)
+    }
+
+    /// Opens it by another clock.
+    pub fn open_at(&self, clock: &Arc<AheadClock>) -> Volume {
+        self.try_open_at(Arc::clone(clock) as Arc<dyn Clock>, false).unwrap()
+    }
+
+    fn try_open_at(&self, clock: Arc<dyn Clock>, read_only: bool) -> Result<Volume, FsError> {
         let service = Arc::clone(&self.kms);
         let options = OpenOptions { read_only };
-        let (random, clock) = (Arc::new(OsRandom), Arc::new(SystemClock));
-        Volume::open(self.lower.path(), service, random, clock, options)
+        Volume::open(self.lower.path(), service, Arc::new(OsRandom), clock, options)
     }
 
     /// Renews the state, if it has to be; whether it had.

@@ -4,7 +4,10 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
+use kmsfs::clock::AheadClock;
 use kmsfs::fs::{Caller, CorruptPart, FsError, RenameHow, Volume, WriteHow, XattrHow};
 
 use crate::bench::{Bench, at, content, findings, make_dir, plain, read, split, unlink, write};
@@ -352,4 +355,69 @@ fn renames_and_first_writes_at_once_leave_everything_at_home() {
     });
     let volume = anew(&bench, volume);
     assert_eq!(crate::bench::names(&volume, "d").len(), 200);
+}
+
+/// The same for something older than all that a recovery looks at by its times: they are on disk as they
+/// were, and the page with the new home came there before them.
+fn cut_old_rename(old: &str, new: &str, home_of: fn(PathBuf) -> PathBuf, probe: &str) {
+    let bench = Bench::new();
+    let volume = bench.open();
+    make_dir(&volume, "dir");
+    write(&volume, "dir/file", b"content").unwrap();
+    write(&volume, "file", b"content").unwrap();
+    let lower = home_of(bench.lower_of(&volume, old));
+    volume.shutdown().unwrap();
+    drop(volume);
+    let clock = Arc::new(AheadClock::default());
+    clock.set_ahead(Duration::from_secs(3600));
+    let volume = bench.open_at(&clock);
+    rename(&volume, old, new, RenameHow::Replace).unwrap();
+    let moved = head(&home_of(bench.lower_of(&volume, new)));
+    rename(&volume, new, old, RenameHow::Replace).unwrap();
+    // The process dies here.
+    drop(volume);
+    File::options().write(true).open(lower).unwrap().write_all_at(&moved, 0).unwrap();
+    let volume = bench.open_at(&clock);
+    let recovery = volume.status().recovery.unwrap();
+    assert_eq!((recovery.files_checked, recovery.files_mended), (0, 1), "{recovery:?}");
+    assert_eq!(read(&volume, &format!("{old}{probe}")).unwrap(), b"content");
+    assert_eq!(findings(&volume), Vec::<String>::new());
+}
+
+/// Law: a rename that a crash cut off is mended, however old looks what was renamed.
+#[test]
+fn a_rename_of_something_old_that_was_cut_off_is_mended() {
+    cut_old_rename("file", "renamed", |lower| lower, "");
+    cut_old_rename("file", "dir/renamed", |lower| lower, "");
+    cut_old_rename("dir", "renamed", |lower| lower.join(".kmsfs.dir"), "/file");
+}
+
+/// Law: the state tells of renames of old files for as long as they may be on disk in part, and of no
+/// others: a recovery reads the header of each file then.
+#[test]
+fn the_state_tells_of_renames_of_old_files_until_the_next_checkpoint() {
+    let bench = Bench::new();
+    let volume = bench.open();
+    write(&volume, "old", b"content").unwrap();
+    write(&volume, "other", b"content").unwrap();
+    volume.shutdown().unwrap();
+    drop(volume);
+    let tells = || std::fs::read(bench.lower.path().join(".kmsfs/state")).unwrap()[11] == 1;
+    // A recovery looks five seconds further back: what was made before this moment, less a little that the
+    // times of files lag behind, is old.
+    std::thread::sleep(Duration::from_millis(300));
+    let clock = Arc::new(AheadClock::default());
+    clock.set_ahead(Duration::from_millis(4800));
+    let volume = bench.open_at(&clock);
+    write(&volume, "new", b"content").unwrap();
+    rename(&volume, "new", "renamed", RenameHow::Replace).unwrap();
+    assert!(!tells());
+    rename(&volume, "old", "older", RenameHow::Replace).unwrap();
+    assert!(tells());
+    volume.checkpoint().unwrap();
+    assert!(!tells());
+    rename(&volume, "other", "another", RenameHow::Replace).unwrap();
+    assert!(tells());
+    volume.shutdown().unwrap();
+    assert!(!tells());
 }

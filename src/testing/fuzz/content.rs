@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::words::Words;
 use crate::format::layout::is_legal;
 use crate::format::{KeyPolicyEntry, VolumeId};
-use crate::fs::{DataKeys, EmptyHeader, FileEnv, FileNode, Homeless, Trust, mend};
+use crate::fs::{DataKeys, EmptyHeader, FileEnv, FileNode, Homeless, LastCheckpoint, Trust, mend};
 use crate::lower::{LowerFile, SyncScope};
 use crate::random::SeededRandom;
 use crate::testing::{FaultKms, MemFile};
@@ -26,7 +26,8 @@ pub(super) fn content_ops(data: &[u8]) {
     let data_keys = DataKeys::new(service, random, VolumeId([3; 16]), &policies);
     let file = MemFile::new();
     let (trust, home) = (Trust::Strict, &Homeless);
-    let env = FileEnv { file: &file, data_keys: &data_keys, policy: 0, trust, home };
+    let checkpoint = LastCheckpoint::of_no_volume();
+    let env = FileEnv { file: &file, data_keys: &data_keys, policy: 0, trust, home, checkpoint };
     let mut node = FileNode::default();
     let mut wanted: Vec<u8> = Vec::new();
     let mut words = Words::new(data);
