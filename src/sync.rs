@@ -14,12 +14,15 @@ use shuttle::sync as locks;
 /// A lock without a rank, of a leaf: nobody who holds it takes one that has an owner.
 pub use locks::Mutex as LeafMutex;
 
-/// Lets others go on for a moment.
-pub fn pause() {
+/// Lets others go on for a moment; for a longer one if that has not helped `turn` times.
+pub fn pause(turn: u32) {
     #[cfg(feature = "shuttle")]
-    shuttle::thread::yield_now();
+    {
+        let _ = turn;
+        shuttle::thread::yield_now();
+    }
     #[cfg(not(feature = "shuttle"))]
-    std::thread::sleep(std::time::Duration::from_micros(50));
+    std::thread::sleep(std::time::Duration::from_micros(if turn < 40 { 50 } else { 10_000 }));
 }
 
 /// Order in which locks may be taken. No KMS call is made under a rank of [`Rank::Header`] or less.

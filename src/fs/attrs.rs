@@ -123,8 +123,8 @@ impl Volume {
 
     /// Takes capabilities away too, which no envelope may put back.
     fn chown(&self, node: &Arc<Node>, uid: Option<u32>, gid: Option<u32>) -> Result<(), FsError> {
-        node.file.between_envelopes(|| {
-            self.at_place(node, |spot| {
+        self.at_still_place(node, |spot| {
+            node.file.between_envelopes(|| {
                 let _: () = match spot {
                     Spot::Root => self.root_pin.chown(uid, gid)?,
                     Spot::Named(dir, name) => dir.chown(name, uid, gid)?,
@@ -178,7 +178,7 @@ impl Volume {
     }
 
     pub(super) fn chmod(&self, node: &Arc<Node>, mode: u32) -> Result<(), FsError> {
-        self.at_place(node, |spot| {
+        self.at_still_place(node, |spot| {
             let _: () = match spot {
                 Spot::Root => self.root_pin.chmod(mode)?,
                 Spot::Named(dir, name) => dir.chmod(name, mode)?,
@@ -194,8 +194,8 @@ impl Volume {
         atime: Option<TimeSpec>,
         mtime: Option<TimeSpec>,
     ) -> Result<(), FsError> {
-        node.file.between_envelopes(|| {
-            self.at_place(node, |spot| {
+        self.at_still_place(node, |spot| {
+            node.file.between_envelopes(|| {
                 let _: () = match spot {
                     Spot::Root => self.root_pin.set_times(atime, mtime)?,
                     Spot::Named(dir, name) => dir.set_times(name, atime, mtime)?,

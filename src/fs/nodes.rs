@@ -114,6 +114,14 @@ impl Node {
         self.place.lock().clone()
     }
 
+    /// Whether the node lies under this name.
+    pub fn is_at(&self, parent: &Arc<Self>, name: &LowerName) -> bool {
+        match &*self.place.lock() {
+            Place::Named { parent: p, name: n } => p.id == parent.id && n == name,
+            Place::Root | Place::Pinned(_) => false,
+        }
+    }
+
     /// The node was moved, or lost its name.
     pub fn set_place(&self, place: Place) {
         *self.place.lock() = place;

@@ -74,9 +74,9 @@ pub(super) struct Checkpoints {
     pub(super) moves: OldMoves,
 }
 
-/// How often a name is looked at again while its node moves. That takes no longer than a few
-/// instructions, unless the thread is put aside in between.
-const MOVING_TRIES: u32 = 40;
+/// How often a name is looked at again while its node moves, half a second in all. That takes no longer
+/// than a few instructions, unless the thread is put aside in between.
+const MOVING_TRIES: u32 = 90;
 
 /// What to use to get at a node.
 #[derive(Clone, Copy, Debug)]
@@ -134,7 +134,7 @@ impl Volume {
         node: &Arc<Node>,
         work: impl Fn(Spot<'_>) -> Result<T, FsError>,
     ) -> Result<T, FsError> {
-        let mut tries = MOVING_TRIES;
+        let mut turn = 0;
         loop {
             let (parent, name) = match node.place() {
                 Place::Root => return work(Spot::Root),
@@ -142,31 +142,55 @@ impl Volume {
                 Place::Named { parent, name } => (parent, name),
             };
             match work(Spot::Named(&*self.dir_of(&parent)?, &name)) {
-                Err(FsError::Lower(error)) if error.errno == libc::ENOENT && tries > 0 => {
-                    tries -= 1;
-                    sync::pause();
+                Err(FsError::Lower(error))
+                    if error.errno == libc::ENOENT && turn < MOVING_TRIES =>
+                {
+                    sync::pause(turn);
+                    turn += 1;
                 }
                 done => return done,
             }
         }
     }
 
-    /// The same, where another node may have come to the name.
+    /// As [`Self::at_place`], while no entry comes or goes in the node's directory, so that what is changed is the node,
+    /// and not what changes places with it. No lock of rank Dir or above is held.
+    pub(super) fn at_still_place<T>(
+        &self,
+        node: &Arc<Node>,
+        work: impl Fn(Spot<'_>) -> Result<T, FsError>,
+    ) -> Result<T, FsError> {
+        loop {
+            let (parent, name) = match node.place() {
+                Place::Root => return work(Spot::Root),
+                Place::Pinned(pinned) => return work(Spot::Pinned(&pinned)),
+                Place::Named { parent, name } => (parent, name),
+            };
+            let dir = self.dir_of(&parent)?;
+            let _still = parent.entries.read();
+            // Else a rename came first.
+            if node.is_at(&parent, &name) {
+                return work(Spot::Named(&dir, &name));
+            }
+        }
+    }
+
+    /// As [`Self::at_place`], where another node may have come to the name.
     pub(super) fn at_own_place<T>(
         &self,
         node: &Arc<Node>,
         work: impl Fn(Spot<'_>) -> Result<T, FsError>,
         stat: impl Fn(&T) -> Result<LowerStat, FsError>,
     ) -> Result<T, FsError> {
-        for _ in 0..MOVING_TRIES {
+        for turn in 0..MOVING_TRIES {
             let done = self.at_place(node, &work)?;
             if self.nodes.id_of(stat(&done)?.id.ino) == node.id {
                 return Ok(done);
             }
-            sync::pause();
+            sync::pause(turn);
         }
-        // Somebody has changed the lower directory behind the mount.
-        self.at_place(node, work)
+        // Somebody has changed the lower directory behind the mount. What lies there is another's.
+        Err(FsError::StaleNode)
     }
 
     /// Keeps a file's descriptor for the next request.

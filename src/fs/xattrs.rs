@@ -44,9 +44,6 @@ impl Volume {
         };
         check_lengths(name, value)?;
         check_label(name)?;
-        if name == CAPABILITY.as_bytes() {
-            return node.file.between_envelopes(|| self.store_xattr(&node, name, value, how));
-        }
         if !name.starts_with(USER) {
             return self.store_xattr(&node, name, value, how);
         }
@@ -117,9 +114,6 @@ impl Volume {
         self.check_writable()?;
         let node = self.nodes.find(node)?;
         check_label(name)?;
-        if name == CAPABILITY.as_bytes() {
-            return node.file.between_envelopes(|| self.remove_lower_xattr(&node, name));
-        }
         let sealed;
         let lower = match name.starts_with(USER) {
             true => {
@@ -133,13 +127,15 @@ impl Volume {
 
     /// Removes an attribute by its lower name.
     pub(super) fn remove_lower_xattr(&self, node: &Arc<Node>, lower: &[u8]) -> Result<(), FsError> {
-        self.at_place(node, |spot| {
-            let _: () = match spot {
-                Spot::Root => self.root_pin.remove_xattr(lower)?,
-                Spot::Named(dir, name) => dir.remove_xattr(name, lower)?,
-                Spot::Pinned(pinned) => pinned.remove_xattr(lower)?,
-            };
-            Ok(())
+        self.at_still_place(node, |spot| {
+            changing(node, lower, || {
+                let _: () = match spot {
+                    Spot::Root => self.root_pin.remove_xattr(lower)?,
+                    Spot::Named(dir, name) => dir.remove_xattr(name, lower)?,
+                    Spot::Pinned(pinned) => pinned.remove_xattr(lower)?,
+                };
+                Ok(())
+            })
         })
     }
 
@@ -232,18 +228,20 @@ impl Volume {
         value: &[u8],
         how: XattrFlags,
     ) -> Result<(), FsError> {
-        self.at_place(node, |spot| {
-            let _: () = match spot {
-                Spot::Root => self.root_pin.set_xattr(name, value, how)?,
-                Spot::Named(dir, entry) => dir.set_xattr(entry, name, value, how)?,
-                Spot::Pinned(pinned) => pinned.set_xattr(name, value, how)?,
-            };
-            Ok(())
+        self.at_still_place(node, |spot| {
+            changing(node, name, || {
+                let _: () = match spot {
+                    Spot::Root => self.root_pin.set_xattr(name, value, how)?,
+                    Spot::Named(dir, entry) => dir.set_xattr(entry, name, value, how)?,
+                    Spot::Pinned(pinned) => pinned.set_xattr(name, value, how)?,
+                };
+                Ok(())
+            })
         })
     }
 
     fn load_xattr(&self, node: &Arc<Node>, name: &[u8]) -> Result<Vec<u8>, FsError> {
-        self.at_place(node, |spot| {
+        self.at_still_place(node, |spot| {
             Ok(match spot {
                 Spot::Root => self.root_pin.find_xattr(name)?,
                 Spot::Named(dir, entry) => dir.find_xattr(entry, name)?,
@@ -253,7 +251,7 @@ impl Volume {
     }
 
     fn lower_xattrs(&self, node: &Arc<Node>) -> Result<Vec<Vec<u8>>, FsError> {
-        self.at_place(node, |spot| {
+        self.at_still_place(node, |spot| {
             Ok(match spot {
                 Spot::Root => self.root_pin.list_xattrs()?,
                 Spot::Named(dir, name) => dir.list_xattrs(name)?,
@@ -270,6 +268,16 @@ pub(super) struct StoredXattr {
     pub name: Vec<u8>,
     /// Lower value.
     pub value: Vec<u8>,
+}
+
+/// Changes an attribute by its lower name. Capabilities are not changed while an envelope is written, which
+/// would put back what it found.
+fn changing(
+    node: &Node,
+    lower: &[u8],
+    work: impl FnOnce() -> Result<(), FsError>,
+) -> Result<(), FsError> {
+    if lower == CAPABILITY.as_bytes() { node.file.between_envelopes(work) } else { work() }
 }
 
 fn check_label(name: &[u8]) -> Result<(), FsError> {

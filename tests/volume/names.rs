@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kmsfs::clock::AheadClock;
-use kmsfs::fs::{Caller, CorruptPart, FsError, RenameHow, Volume, WriteHow, XattrHow};
+use kmsfs::fs::{
+    Caller, CorruptPart, FsError, RenameHow, SetAttr, SetTime, Volume, WriteHow, XattrHow,
+};
+use kmsfs::lower::LowerTime;
 
 use crate::bench::{Bench, at, content, findings, make_dir, plain, read, split, unlink, write};
 
@@ -420,4 +423,37 @@ fn the_state_tells_of_renames_of_old_files_until_the_next_checkpoint() {
     assert!(tells());
     volume.shutdown().unwrap();
     assert!(!tells());
+}
+
+/// Law: what is set of a file is set of that file, also while it changes places with another.
+#[test]
+fn attributes_stay_with_their_file_while_two_change_places() {
+    let bench = Bench::new();
+    let volume = bench.open();
+    let names = [plain("a"), plain("b")];
+    let root = kmsfs::fs::NodeId::ROOT;
+    let caller = Caller { uid: 0, gid: 0, pid: 0 };
+    let [changed, left] =
+        [0, 1].map(|no| volume.mknod(root, &names[no], 0o100_600, 0, 0, caller).unwrap());
+    kmsfs::sync::jitter::set(7);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..300 {
+                volume.rename(root, &names[0], root, &names[1], RenameHow::Exchange).unwrap();
+            }
+        });
+        for round in 1..60 {
+            let time = LowerTime { secs: round, nanos: 0 };
+            let set =
+                SetAttr { mode: Some(0o700), mtime: Some(SetTime::At(time)), ..SetAttr::default() };
+            volume.set_attr(changed.node, &set).unwrap();
+            volume.set_xattr(changed.node, b"user.a", b"value", XattrHow::Set).unwrap();
+        }
+    });
+    kmsfs::sync::jitter::set(0);
+    let now = volume.attr(changed.node).unwrap();
+    assert_eq!((now.mode, now.mtime), (0o700, LowerTime { secs: 59, nanos: 0 }));
+    let now = volume.attr(left.node).unwrap();
+    assert_eq!((now.mode, now.mtime), (0o600, left.mtime));
+    assert_eq!(volume.list_xattrs(left.node).unwrap(), b"");
 }
