@@ -20,7 +20,6 @@ mod session;
 mod walks;
 
 pub use audit::verify_log;
-#[cfg(feature = "fuse")]
 pub(crate) use client::real_path;
 pub use client::{Client, Mount, list_mounts};
 #[cfg(feature = "fuse")]
