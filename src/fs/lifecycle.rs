@@ -251,8 +251,13 @@ impl Volume {
             if !state.clean {
                 let since = (state.checkpoint_secs, state.checkpoint_nanos);
                 let report = opened.recover(&state)?;
-                opened.checkpoints.lock().unmended_since =
-                    (report.files_postponed > 0).then_some(since);
+                if report.files_postponed > 0 {
+                    let mut checkpoints = opened.checkpoints.lock();
+                    checkpoints.unmended_since = Some(since);
+                    if state.old_moves {
+                        checkpoints.moves.keep();
+                    }
+                }
                 opened.recovery = Some(report);
                 opened.root.sync_fs()?;
             }
@@ -360,8 +365,7 @@ impl Volume {
     fn store_state(&self, clean: bool, at: (i64, u32)) -> Result<(), FsError> {
         let (unmended_since, old_moves) = {
             let mut checkpoints = self.checkpoints.lock();
-            let is_unmended = checkpoints.unmended_since.is_some();
-            (checkpoints.unmended_since, checkpoints.moves.to_tell(is_unmended))
+            (checkpoints.unmended_since, checkpoints.moves.write())
         };
         // What could not be mended must be looked at again.
         let (checkpoint_secs, checkpoint_nanos) = unmended_since.unwrap_or(at);

@@ -117,24 +117,26 @@ pub(super) struct OldMoves {
     seen: bool,
     /// The state on disk tells of them.
     told: bool,
+    /// It tells to the end: something is not mended.
+    kept: bool,
 }
 
 impl OldMoves {
     /// A checkpoint begins: what is over by now will be durable.
     pub(super) fn checkpoint(&mut self) {
-        self.seen = self.under_way > 0;
+        self.seen = self.kept || self.under_way > 0;
     }
 
-    /// The checkpoint failed.
+    /// The checkpoint failed, or a recovery is not at its end.
     pub(super) fn keep(&mut self) {
+        self.kept = true;
         self.seen = true;
     }
 
-    /// Whether a state that is written now has to tell. From here on none does that does not.
-    pub(super) fn to_tell(&mut self, is_unmended: bool) -> bool {
-        let tell = self.seen || (is_unmended && self.told);
-        self.told &= tell;
-        tell
+    /// A state is about to be written; whether it has to tell. If not, none does from here on.
+    pub(super) fn write(&mut self) -> bool {
+        self.told &= self.seen;
+        self.seen
     }
 
     /// A state is on disk that tells.
@@ -183,21 +185,22 @@ mod tests {
     #[test]
     fn a_state_tells_of_every_rename_that_is_not_durable() {
         let mut moves = OldMoves::default();
-        assert!(!moves.to_tell(false));
+        assert!(!moves.write());
         assert!(!moves.begin(), "nothing tells yet");
-        assert!(moves.to_tell(false));
+        assert!(moves.write());
         moves.was_told();
         assert!(moves.begin());
         moves.end();
         moves.checkpoint();
-        assert!(moves.to_tell(false), "one is under way since before");
+        assert!(moves.write(), "one is under way since before");
         moves.end();
         moves.checkpoint();
-        assert!(!moves.to_tell(false));
+        assert!(!moves.write());
         assert!(!moves.begin(), "a state is being written that tells of none");
         moves.end();
         moves.checkpoint();
         moves.keep();
-        assert!(moves.to_tell(false), "the checkpoint failed");
+        moves.checkpoint();
+        assert!(moves.write(), "a checkpoint failed");
     }
 }
