@@ -28,7 +28,7 @@ mod target;
 mod writers;
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -94,6 +94,42 @@ fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 fn errno<T: std::fmt::Debug>(answer: io::Result<T>) -> i32 {
     answer.unwrap_err().raw_os_error().unwrap()
+}
+
+/// Law: whoever writes until the disk is full hears of it from write(2), also where the kernel gathers
+/// writes, and is not told again once there is room.
+#[test]
+fn a_writer_without_end_meets_the_full_disk() {
+    for seed in [0, 1] {
+        let Some(bench) = Bench::new(Kind::Ext4, "rw", seed) else { return };
+        let room = rustix::fs::statvfs(bench.running.point()).unwrap();
+        let room = room.f_bavail * room.f_frsize;
+        let mut file = File::create(bench.path("fill")).unwrap();
+        let part = vec![5; 1 << 20];
+        let mut written = 0;
+        let error = loop {
+            // The kernel keeps dirty pages for a while, but not ten disks of them.
+            assert!(written < 10 * room, "{written} bytes went to a disk of {room}");
+            match file.write(&part) {
+                Ok(len) => written += len as u64,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.raw_os_error(), Some(libc::ENOSPC), "after {written} of {room} bytes");
+        // fstat is not write.
+        file.metadata().unwrap();
+        // What was gathered is lost, and fsync says so still.
+        if seed == 1 {
+            assert_eq!(errno(file.sync_all()), libc::ENOSPC);
+        }
+        file.set_len(0).unwrap();
+        file.rewind().unwrap();
+        file.write_all(&part).unwrap();
+        file.sync_all().unwrap();
+        drop(file);
+        assert!(fs::read(bench.path("fill")).unwrap() == part);
+        bench.end();
+    }
 }
 
 /// Law: on a full disk nothing that was synced is lost, the writer hears of it, and deletion makes

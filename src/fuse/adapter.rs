@@ -32,6 +32,7 @@ use crate::fuse::errno::errno;
 use crate::fuse::guard::Guard;
 use crate::fuse::linger::Linger;
 use crate::fuse::negotiate::{Spared, drops_pages_when_written, negotiate};
+use crate::fuse::no_room::NoRoom;
 use crate::fuse::seeker::Seeker;
 use crate::fuse::session::Invalidator;
 use crate::fuse::{Caching, Counters, MountOptions, Op};
@@ -66,6 +67,7 @@ pub struct Adapter {
     /// Set before the first request is served.
     invalidator: Arc<OnceLock<Invalidator>>,
     linger: Arc<Linger>,
+    no_room: Arc<NoRoom>,
     ttl: Duration,
     spared: Spared,
     seeking: Seeking,
@@ -98,6 +100,7 @@ impl Adapter {
             root_only: options.is_root_only(),
             invalidator,
             linger,
+            no_room: Arc::default(),
             ttl: caching.ttl(),
             spared: Spared::default(),
             seeking: match caching {
@@ -133,6 +136,17 @@ impl Adapter {
         if let Some(invalidator) = self.invalidator.get() {
             // Fails for a node that the kernel does not know, which then has no mode to forget.
             let _ = invalidator.invalidate_attributes(node(ino));
+        }
+    }
+
+    /// Lets the next write(2) to the file fail as a gathered one did, where the kernel waits for what
+    /// it writes back.
+    fn tell_next_writer(&self, node: NodeId, errno: Errno) {
+        if let Seeking::Gathered(seeker) = &self.seeking
+            && NoRoom::is(errno)
+            && self.no_room.met(node, errno)
+        {
+            seeker.forget_attributes(node);
         }
     }
 
@@ -180,7 +194,11 @@ impl Filesystem for Adapter {
         self.spared = negotiate(config, self.caching, self.root_only);
         if drops_pages_when_written(config) {
             let pages = Arc::clone(&self.invalidator);
-            self.seeking = Seeking::Gathered(Seeker::start(self.guard.clone(), pages)?);
+            self.seeking = Seeking::Gathered(Seeker::start(
+                self.guard.clone(),
+                pages,
+                Arc::clone(&self.no_room),
+            )?);
         }
         Ok(())
     }
@@ -206,10 +224,16 @@ impl Filesystem for Adapter {
             v.forget(node(ino), count);
             Ok(())
         });
+        self.no_room.is_over(node(ino));
     }
 
-    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+    fn getattr(&self, _: &Request, ino: INodeNo, by: Option<FileHandle>, reply: ReplyAttr) {
         let _lingering = self.linger.behind();
+        // With a handle write(2) asks.
+        if let Some(errno) = by.and_then(|_| self.no_room.tell(node(ino))) {
+            self.guard.count(Op::GetAttr);
+            return reply.error(errno);
+        }
         self.reply_attr(self.guard.run(Op::GetAttr, |v| v.attr(node(ino))), reply);
     }
 
@@ -242,6 +266,9 @@ impl Filesystem for Adapter {
             unprivileged: size.and_then(|_| unprivileged(req)),
         };
         let _asking = asking(req);
+        if size.is_some() {
+            self.no_room.is_over(node(ino));
+        }
         // Nothing but a ctime is left out: the lower filesystem keeps its own.
         let done = self.guard.run(Op::SetAttr, |v| {
             if set == SetAttr::default() { v.attr(node(ino)) } else { v.set_attr(node(ino), &set) }
@@ -396,6 +423,14 @@ impl Filesystem for Adapter {
             }
             Ok(u64::try_from(len).unwrap_or(u64::MAX))
         });
+        // Before the reply: whoever waits for it may cut the file then, and nobody is to be told any more.
+        match &done {
+            Ok(_) => self.no_room.is_over(node(ino)),
+            Err(errno) if flags.contains(WriteFlags::FUSE_WRITE_CACHE) => {
+                self.tell_next_writer(node(ino), *errno);
+            }
+            Err(_) => {}
+        }
         reply_written(done, reply);
     }
 

@@ -15,6 +15,7 @@ mod linger;
 mod mounter;
 mod mountinfo;
 mod negotiate;
+mod no_room;
 mod options;
 mod seeker;
 mod session;

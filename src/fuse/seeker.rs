@@ -15,6 +15,7 @@ use fuser::{Errno, ReplyEmpty, ReplyLseek};
 
 use crate::fs::{FsError, NodeId, SeekTo, Volume, XattrHow};
 use crate::fuse::guard::Guard;
+use crate::fuse::no_room::NoRoom;
 use crate::fuse::{Invalidator, Op};
 
 /// One request.
@@ -34,6 +35,11 @@ enum Asked {
         how: XattrHow,
         reply: ReplyEmpty,
     },
+    /// Attributes that the kernel shall ask for anew. It may wait for the writes of a file that goes,
+    /// as those who answer them must not.
+    Forget {
+        node: NodeId,
+    },
 }
 
 impl Asked {
@@ -41,6 +47,7 @@ impl Asked {
         match self {
             Self::Seek { reply, .. } => reply.error(Errno::EIO),
             Self::Mark { reply, .. } => reply.error(Errno::EIO),
+            Self::Forget { .. } => {}
         }
     }
 }
@@ -61,11 +68,15 @@ impl Seeker {
     ///
     /// # Errors
     /// What starting it answers.
-    pub(crate) fn start(guard: Guard, pages: Arc<OnceLock<Invalidator>>) -> io::Result<Self> {
+    pub(crate) fn start(
+        guard: Guard,
+        pages: Arc<OnceLock<Invalidator>>,
+        no_room: Arc<NoRoom>,
+    ) -> io::Result<Self> {
         let (queue, asked) = channel();
         let thread = std::thread::Builder::new()
             .name(String::from("seek"))
-            .spawn(move || serve(&guard, &pages, &asked))?;
+            .spawn(move || serve(&guard, &pages, &no_room, &asked))?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
@@ -84,6 +95,11 @@ impl Seeker {
         reply: ReplyEmpty,
     ) {
         self.ask(Asked::Mark { node, name: name.to_vec(), value: value.to_vec(), how, reply });
+    }
+
+    /// Makes the kernel ask for a file's attributes anew.
+    pub(crate) fn forget_attributes(&self, node: NodeId) {
+        self.ask(Asked::Forget { node });
     }
 
     fn ask(&self, asked: Asked) {
@@ -107,7 +123,7 @@ impl Drop for Seeker {
     }
 }
 
-fn serve(guard: &Guard, pages: &OnceLock<Invalidator>, asked: &Receiver<Asked>) {
+fn serve(guard: &Guard, pages: &OnceLock<Invalidator>, no_room: &NoRoom, asked: &Receiver<Asked>) {
     let pages = || pages.get().ok_or(FsError::Bug("asked before the mount serves"));
     for asked in asked {
         match asked {
@@ -131,6 +147,13 @@ fn serve(guard: &Guard, pages: &OnceLock<Invalidator>, asked: &Receiver<Asked>) 
                 match done {
                     Ok(()) => reply.ok(),
                     Err(errno) => reply.error(errno),
+                }
+            }
+            Asked::Forget { node } => {
+                no_room.forgetting(node);
+                if let Ok(pages) = pages() {
+                    // Fails for a node that the kernel does not know: nobody writes to it.
+                    let _ = pages.invalidate_attributes(node);
                 }
             }
         }
