@@ -163,6 +163,10 @@ pub struct InitArgs {
     /// Wrap data keys by the key of this alias; made if the key service is new [default: alias/aws/fs]
     #[arg(long, value_name = "ALIAS")]
     pub key: Option<String>,
+    /// Do not bind files and directories to their names: renaming is faster, and files that change
+    /// places behind the volume's back open where they lie
+    #[arg(long)]
+    pub no_name_binding: bool,
     /// Recovery kit.
     #[command(flatten)]
     pub kit: KitArgs,

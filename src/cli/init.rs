@@ -16,7 +16,7 @@ use crate::clock::SystemClock;
 use crate::control::keys::look;
 use crate::control::report::InitReport;
 use crate::control::{Failure, Keys, Kind};
-use crate::format::volume::KmsPlace;
+use crate::format::volume::{KmsPlace, NameBinding};
 use crate::fs::{self as core, NewVolume};
 use crate::kms::{
     AliasName, CreateKey, Extent, KeyRef, KeyUse, Kms, KmsError, KmsOptions, VolumeReport,
@@ -31,7 +31,7 @@ pub fn run(args: &InitArgs, printer: Printer) -> Result<(), Failure> {
     let wish = KitWish::of(&args.kit, &args.lower)?;
     let (report, _kms) = make_volume(
         &args.lower,
-        args.key.as_deref(),
+        &Made::of(args),
         &args.unlock,
         &wish,
         KmsOptions::default(),
@@ -53,6 +53,26 @@ fn text(report: &InitReport) -> String {
     )
 }
 
+/// What kind of volume is to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Made<'a> {
+    key: Option<&'a str>,
+    names: NameBinding,
+}
+
+impl Default for Made<'_> {
+    fn default() -> Self {
+        Self { key: None, names: NameBinding::Bound }
+    }
+}
+
+impl<'a> Made<'a> {
+    fn of(args: &'a InitArgs) -> Self {
+        let names = if args.no_name_binding { NameBinding::Free } else { NameBinding::Bound };
+        Self { key: args.key.as_deref(), names }
+    }
+}
+
 /// Makes a volume; answers what was made, and its key service, open. `before` is done once the
 /// secret is there, and the lower directory.
 ///
@@ -60,19 +80,19 @@ fn text(report: &InitReport) -> String {
 /// As [`run`].
 pub fn make_volume(
     lower: &Path,
-    key: Option<&str>,
+    made_as: &Made<'_>,
     unlock: &UnlockArgs,
     wish: &KitWish,
     options: KmsOptions,
     before: Before<'_>,
 ) -> Result<(InitReport, Arc<dyn Keys>), Failure> {
-    let alias_text = key.unwrap_or(AliasName::FILESYSTEM);
+    let alias_text = made_as.key.unwrap_or(AliasName::FILESYSTEM);
     let alias = AliasName::parse(alias_text).ok_or_else(|| {
         Failure::new(Kind::Usage, format!("not an alias: {alias_text}"))
             .hint("an alias is alias/NAME, with letters, digits, / _ and -")
     })?;
     let (lower, is_made) = empty_dir(lower)?;
-    let made = fill(&lower, &alias, unlock, wish, options, before);
+    let made = fill(&lower, &alias, made_as.names, unlock, wish, options, before);
     if made.is_err() {
         // A half of a volume would make the next attempt fail: the directory was empty before.
         let _none = fs::remove_dir_all(own_dir(&lower));
@@ -87,6 +107,7 @@ pub fn make_volume(
 fn fill(
     lower: &Path,
     alias: &AliasName,
+    names: NameBinding,
     unlock: &UnlockArgs,
     wish: &KitWish,
     options: KmsOptions,
@@ -118,7 +139,7 @@ fn fill(
         random: &OsRandom,
         clock: &SystemClock,
     };
-    let volume = core::init(lower, &new)?;
+    let volume = core::init_with(lower, &new, names)?;
     report_new(&*kms, lower, &volume.to_string(), &key_arn);
     let report = InitReport {
         volume_id: volume.to_string(),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::cli::args::{Global, MountArgs};
 use crate::cli::daemon;
-use crate::cli::init::make_volume;
+use crate::cli::init::{Made, make_volume};
 use crate::cli::kit::KitWish;
 use crate::cli::logging::{self, Destination};
 use crate::cli::mount_point::{check_apart, usable_mount_point};
@@ -138,7 +138,8 @@ fn open(settings: &MountWords, global: &Global) -> Result<Opened, Failure> {
         let wish = KitWish::of(&args.kit, &args.lower)?;
         let place = KeysPlace::of(&args.lower, &KmsPlace::Embedded, &args.unlock);
         let before = || fence.raise(&args.lower, place.dir());
-        let (report, kms) = make_volume(&args.lower, None, &args.unlock, &wish, options, &before)?;
+        let (report, kms) =
+            make_volume(&args.lower, &Made::default(), &args.unlock, &wish, options, &before)?;
         (report.lower, kms)
     } else {
         let (lower, summary) = probe(&args.lower)?;

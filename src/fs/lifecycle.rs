@@ -78,11 +78,24 @@ pub struct OpenOptions {
     pub read_only: bool,
 }
 
-/// Makes a volume of an empty directory. The embedded key database may lie there already.
+/// Makes a volume of an empty directory, with names that are bound. The embedded key database may lie
+/// there already.
 ///
 /// # Errors
 /// ENOTEMPTY, EEXIST; `FsError::Key`, `FsError::Lower`.
 pub fn init(lower: &Path, new: &NewVolume<'_>) -> Result<VolumeId, FsError> {
+    init_with(lower, new, NameBinding::Bound)
+}
+
+/// As [`init`], with names that are bound or free, and stay so.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_with(
+    lower: &Path,
+    new: &NewVolume<'_>,
+    names: NameBinding,
+) -> Result<VolumeId, FsError> {
     let root = LowerDir::open_root(lower)?;
     check_unused(&root)?;
     let own_dir_name = own_name(VOLUME_DIR)?;
@@ -106,7 +119,7 @@ pub fn init(lower: &Path, new: &NewVolume<'_>) -> Result<VolumeId, FsError> {
         created: timestamp(secs),
         policies: vec![KeyPolicyEntry { number: DEFAULT_POLICY, alias: new.alias.to_owned() }],
         kms: new.kms.clone(),
-        names: NameBinding::Bound,
+        names,
         volume_key: WrappedVolumeKey {
             key_arn: generated.wrapped.key_arn.as_str().to_owned(),
             material: generated.wrapped.material.map(|material| material.0),

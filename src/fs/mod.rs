@@ -62,7 +62,7 @@ pub use file::{FileEnv, FileNode};
 pub use findings::{CODES, Finding, FsckDepth, FsckReport, Rebind, Repair};
 pub use home::{Homeless, Housing};
 pub use key_limits::KeyLimits;
-pub use lifecycle::{NewVolume, OpenOptions, VolumeSummary, init, probe, rehearse};
+pub use lifecycle::{NewVolume, OpenOptions, VolumeSummary, init, init_with, probe, rehearse};
 pub use recover::{Mended, mend};
 pub use recover_tree::RecoveryReport;
 pub use resize::EmptyHeader;

@@ -44,6 +44,22 @@ fn init_makes_a_volume_and_says_what_comes_next() {
     sandbox.line("init lower --keyfile key").assert_refused(6, "is not empty");
 }
 
+/// Law: names are bound unless init is told not to bind them, and both kinds of volume are whole.
+#[test]
+fn init_binds_names_unless_told_not_to() {
+    let sandbox = Sandbox::new();
+    for (line, bound) in
+        [("init lower --keyfile key", true), ("init free --no-name-binding --keyfile key", false)]
+    {
+        sandbox.ok(line);
+        let lower = line.split(' ').nth(1).unwrap();
+        let config = sandbox.path(lower).join(".kmsfs/volume.toml");
+        let text = std::fs::read_to_string(config).unwrap();
+        assert_eq!(text.contains("\nnames = \"bound\"\n"), bound, "{line}:\n{text}");
+        sandbox.ok(&format!("fsck {lower} --keyfile key"));
+    }
+}
+
 /// Law: a typo must not make a volume, nor a key.
 #[test]
 fn init_refuses_what_is_not_meant() {
