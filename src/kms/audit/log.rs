@@ -40,7 +40,7 @@ const HELD_BACK_MAX: usize = 16_384;
 const TEXT_KEPT_MAX: usize = 16 << 20;
 /// How long a batch is gathered at most. Half of the second that a use may be late.
 const BATCH_TIME_MAX: Duration = Duration::from_millis(500);
-/// How long a writer that is gathering sleeps: what a change waits for at most besides its write.
+/// How long a writer that is gathering sleeps, unless a change or the end wakes it.
 const NAP_TIME: Duration = Duration::from_millis(10);
 /// How long the queue is empty before what was written is synced.
 const IDLE_TIME: Duration = Duration::from_secs(1);
@@ -314,7 +314,7 @@ fn gather(
         let wait = deadline.saturating_duration_since(Instant::now());
         let is_full = || retry_at.is_none() && waiting() >= BATCH_LEN;
         // A writer that waits on the queue is woken by the first use, at the cost of a switch of
-        // threads. One that is gathering looks now and then instead.
+        // threads. One that is gathering looks now and then instead, and is woken by a change alone.
         let next = match messages.try_recv() {
             Ok(message) => Ok(message),
             Err(TryRecvError::Disconnected) => Err(RecvTimeoutError::Disconnected),
@@ -322,10 +322,10 @@ fn gather(
             Err(TryRecvError::Empty) if wait.is_zero() || is_full() => {
                 Err(RecvTimeoutError::Timeout)
             }
-            Err(TryRecvError::Empty) => {
-                std::thread::sleep(wait.min(NAP_TIME));
-                continue;
-            }
+            Err(TryRecvError::Empty) => match messages.recv_timeout(wait.min(NAP_TIME)) {
+                Err(RecvTimeoutError::Timeout) => continue,
+                woken => woken,
+            },
         };
         match next {
             Ok(Message::Wake) if is_gathering => {}
