@@ -33,7 +33,7 @@ impl Volume {
         report: &mut RecoveryReport,
     ) -> Result<(), FsError> {
         if dir.stat_self()?.ctime < since {
-            return Ok(());
+            return self.recover_young_names(dir, path, since, report);
         }
         let names = names_in(dir)?;
         let has_marker = !is_unwritten(dir, &own_name(MARKER_NAME)?, MARKER_LEN_MAX)?;
@@ -72,6 +72,31 @@ impl Volume {
         dir.replace_file(&own_name(MARKER_NAME)?, &temporary, &bytes, OWN_FILE_MODE)?;
         report.names_lost += 1;
         note_repair(report, format!("{path}: the directory's marker was made anew"));
+        Ok(())
+    }
+
+    /// The same for new entries of a directory that looks old: btrfs brings back what was synced by itself,
+    /// and leaves the times of the directory.
+    fn recover_young_names(
+        &self,
+        dir: &LowerDir,
+        path: &str,
+        since: LowerTime,
+        report: &mut RecoveryReport,
+    ) -> Result<(), FsError> {
+        let is_young = |name: &LowerName| dir.stat(name).is_ok_and(|stat| stat.ctime >= since);
+        for name in names_in(dir)? {
+            match classify(name.as_bytes()) {
+                LowerEntry::Own if is_young(&name) => drop_orphan(dir, &name)?,
+                LowerEntry::Long { sidecar } if is_young(&name) => {
+                    if is_unwritten(dir, &sidecar, SIDECAR_LEN_MAX)? {
+                        let Ok(marker) = self.load_marker(dir) else { return Ok(()) };
+                        self.rename_nameless(dir, &name, &marker, path, report)?;
+                    }
+                }
+                _ => {}
+            }
+        }
         Ok(())
     }
 

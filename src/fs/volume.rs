@@ -153,8 +153,8 @@ impl Volume {
         }
     }
 
-    /// As [`Self::at_place`], while no entry comes or goes in the node's directory, so that what is changed is the node,
-    /// and not what changes places with it. No lock of rank Dir or above is held.
+    /// As [`Self::at_place`], while no entry comes or goes in the node's directory, so that what is
+    /// changed is the node, and not what changes places with it. No lock of rank Dir or above is held.
     pub(super) fn at_still_place<T>(
         &self,
         node: &Arc<Node>,

@@ -240,7 +240,7 @@ impl Campaign {
                 (self.target == Target::Kmsfs).then(|| scope.spawn(|| rotate(&root, &is_over)));
             match self.how {
                 How::Recorded | How::Aged => {
-                    work.into_iter().for_each(|thread| thread.join().unwrap())
+                    work.into_iter().for_each(|thread| thread.join().unwrap());
                 }
                 How::Kill | How::Shutdown => std::thread::sleep(pause),
             }
