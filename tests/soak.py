@@ -176,7 +176,7 @@ MOUNT = {
 
 
 def main():
-    with tempfile.TemporaryDirectory() as base:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as base:
         base = pathlib.Path(base).resolve()
         return soak(Kmsfs(base) if TARGET == "kmsfs" else Other(base))
 
@@ -209,6 +209,7 @@ def soak(volume):
         for worker in workers:
             if not worker.error:
                 worker.compare_all()
+        volume.end()
         files = sum(len(worker.content) for worker in workers)
         done = sum(worker.operations for worker in workers)
         print(f"{done} operations, {minute} minutes, {files} files compared after a remount")

@@ -88,11 +88,11 @@ impl Volume {
         for name in names_in(dir)? {
             match classify(name.as_bytes()) {
                 LowerEntry::Own if is_young(&name) => drop_orphan(dir, &name)?,
-                LowerEntry::Long { sidecar } if is_young(&name) => {
-                    if is_unwritten(dir, &sidecar, SIDECAR_LEN_MAX)? {
-                        let Ok(marker) = self.load_marker(dir) else { return Ok(()) };
-                        self.rename_nameless(dir, &name, &marker, path, report)?;
-                    }
+                LowerEntry::Long { sidecar }
+                    if is_young(&name) && is_unwritten(dir, &sidecar, SIDECAR_LEN_MAX)? =>
+                {
+                    let Ok(marker) = self.load_marker(dir) else { return Ok(()) };
+                    self.rename_nameless(dir, &name, &marker, path, report)?;
                 }
                 _ => {}
             }
