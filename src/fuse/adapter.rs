@@ -8,7 +8,6 @@
 use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::io;
-use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -29,6 +28,7 @@ use crate::fuse::convert::{
     visible_xattrs, write_how, xattr_how,
 };
 use crate::fuse::errno::errno;
+use crate::fuse::given::Given;
 use crate::fuse::guard::Guard;
 use crate::fuse::linger::Linger;
 use crate::fuse::negotiate::{Spared, drops_pages_when_written, negotiate};
@@ -738,28 +738,5 @@ impl Filesystem for Adapter {
             Ok(copied)
         });
         reply_written(done, reply);
-    }
-}
-
-/// Whether a directory reply holds entries already.
-#[derive(Default)]
-struct Given {
-    any: bool,
-}
-
-impl Given {
-    /// Takes note of an entry, unless the reply was full.
-    fn unless(&mut self, full: bool) -> ControlFlow<()> {
-        if full {
-            return ControlFlow::Break(());
-        }
-        self.any = true;
-        ControlFlow::Continue(())
-    }
-
-    /// The error to reply with. Entries that were given count: their lookups are the kernel's to
-    /// forget, so they are sent, and the error comes up again at the next request.
-    fn error(&self, done: Result<(), Errno>) -> Option<Errno> {
-        done.err().filter(|_| !self.any)
     }
 }

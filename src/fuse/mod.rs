@@ -10,6 +10,7 @@ mod counters;
 mod device;
 mod errno;
 mod error;
+mod given;
 mod guard;
 mod linger;
 mod mounter;
