@@ -101,6 +101,29 @@ fn two_changes_survive_every_power_cut_odd() {
     two_changes(1);
 }
 
+/// The keys are let go of between two new envelopes, neither of which is synced.
+const LET_GO: [Step; 6] = [
+    Write(0, FIRST + 2 * LATER + 9),
+    Sync,
+    WriteBehind(2 * LATER, 100),
+    DropKeys,
+    Append(10),
+    Rewrap,
+];
+
+/// Law: an envelope is written over only when the other one is on disk.
+#[test]
+fn one_slot_is_always_as_it_is_on_disk() {
+    laws::check_slots(&LET_GO);
+    for beginning in beginnings() {
+        for change in changes() {
+            laws::check_slots(
+                &[&beginning[..], &[change, Rewrap, change, DropKeys, Rewrap]].concat(),
+            );
+        }
+    }
+}
+
 /// Law: so do longer histories; the seed of those that are drawn is printed.
 #[test]
 fn long_histories_survive_every_power_cut() {
@@ -118,6 +141,7 @@ fn long_histories_survive_every_power_cut() {
         &[small, Rewrap, Append(10), Rewrap, KeepHeader, Append(5)],
         &[large, Sync, Punch(FIRST, LATER), Rewrap, SetSize(FIRST + LATER + 1)],
         &[large, Sync, Punch(0, FIRST + LATER), Sync, Write(10, 4000), SetSize(5)],
+        &LET_GO,
         &[KeepHeader, Append(10), KeepHeader, Append(4000)],
         &[large, Sync, KeepHeader, Append(10), Sync, SetSize(0), Append(5)],
         &[WriteBehind(3 * LATER, 10), WriteBehind(LATER, 10), Write(0, 10), Sync, Append(3)],

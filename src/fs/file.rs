@@ -254,7 +254,9 @@ impl FileNode {
         content.reset(Stage::Open(keys));
         content.size = size;
         content.sparse = state.envelope.sparse;
-        *self.header.lock() = Some(state);
+        // Nobody knows whether what was read is on disk: it may have been written just before the keys
+        // were let go of.
+        *self.header.lock() = Some(HeaderState { synced: false, ..state });
         self.grown();
         self.freshly_loaded.store(true, Ordering::Relaxed);
         Ok(())

@@ -61,6 +61,11 @@ impl CrashFile {
         self.state().live.to_vec()
     }
 
+    /// What is on disk for certain.
+    pub fn durable_image(&self) -> Vec<u8> {
+        self.state().durable.to_vec()
+    }
+
     /// What the file may be after power returns, without duplicates.
     ///
     /// All possibilities if they are at most `limit`; otherwise at most `limit` of them: the extremes

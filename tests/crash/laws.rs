@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use kmsfs::format::layout::is_legal;
+use kmsfs::format::layout::{PRELUDE_LEN, SLOT_LEN, is_legal};
 use kmsfs::fs::{FileNode, Trust, mend};
 use kmsfs::lower::LowerFile;
 use kmsfs::testing::{CrashFile, MemFile};
@@ -142,6 +142,26 @@ impl Crashes {
                     .unwrap_or_else(|error| panic!("{label}: {error}"));
                 check_mended(run, &file, &label);
             }
+        }
+    }
+}
+
+/// Law: one slot at most is not as it is on disk: a sector that is torn takes one envelope with it, and not
+/// the only one.
+pub fn check_slots(history: &[Step]) {
+    for cut in 0..=run(history, None).file.primitive_count() {
+        let run = run(history, Some(cut));
+        let (durable, live) = (run.file.durable_image(), run.file.kill_image());
+        let slots = |image: &[u8]| {
+            let slot =
+                |no| image.get(PRELUDE_LEN + no * SLOT_LEN..PRELUDE_LEN + (no + 1) * SLOT_LEN);
+            Some([slot(0)?.to_vec(), slot(1)?.to_vec()])
+        };
+        // A file that was emptied has another prelude.
+        let is_same = durable.get(..PRELUDE_LEN) == live.get(..PRELUDE_LEN);
+        if let (true, Some(before), Some(now)) = (is_same, slots(&durable), slots(&live)) {
+            let changed = before.iter().zip(&now).filter(|(before, now)| before != now).count();
+            assert!(changed < 2, "{history:?}, cut after {cut}: no slot is as it is on disk");
         }
     }
 }

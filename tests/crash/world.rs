@@ -28,6 +28,8 @@ pub enum Step {
     Punch(u64, u64),
     /// Rotates the key and rewraps the file.
     Rewrap,
+    /// Lets go of the keys, as of a file that was not used for long.
+    DropKeys,
     /// Makes everything durable.
     Sync,
 }
@@ -35,7 +37,7 @@ pub enum Step {
 impl Step {
     /// Whether it changes content.
     pub fn writes(self) -> bool {
-        !matches!(self, Self::Rewrap | Self::Sync)
+        !matches!(self, Self::Rewrap | Self::DropKeys | Self::Sync)
     }
 
     /// What the content is after it.
@@ -53,7 +55,7 @@ impl Step {
                     range.fill(0);
                 }
             }
-            Self::Rewrap | Self::Sync => {}
+            Self::Rewrap | Self::DropKeys | Self::Sync => {}
         }
     }
 }
@@ -124,6 +126,7 @@ impl World {
                     if file.len()?.0 == 0 { Rewrapped::Current } else { Rewrapped::Done };
                 node.rewrap(&env).map(|done| assert_eq!(done, expected))
             }
+            Step::DropKeys => node.drop_keys(&env),
             Step::Sync => node.sync(&env, SyncScope::Data),
         }
     }
