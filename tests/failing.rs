@@ -132,6 +132,22 @@ fn a_writer_without_end_meets_the_full_disk() {
     }
 }
 
+/// Law: a volume on a disk without a free byte can be mounted, so that something can be removed from it.
+#[test]
+fn a_volume_on_a_full_disk_is_mounted_and_makes_room() {
+    let Some(mut bench) = Bench::new(Kind::Ext4, "rw", 0) else { return };
+    put(&bench.path("file"), &[7; 300_000]).unwrap();
+    bench.running.unmount().unwrap();
+    let mut others = File::create(bench.lower.path().join("others")).unwrap();
+    while others.write(&[1; 4096]).is_ok() {}
+    others.sync_all().unwrap();
+    drop(others);
+    bench.running = Target::Kmsfs.mount(&bench.volume(), &bench.home, 0).unwrap();
+    fs::remove_file(bench.path("file")).unwrap();
+    put(&bench.path("smaller"), &[8; 10_000]).unwrap();
+    bench.end();
+}
+
 /// Law: on a full disk nothing that was synced is lost, the writer hears of it, and deletion makes
 /// room again.
 #[test]

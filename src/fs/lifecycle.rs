@@ -26,10 +26,14 @@ use crate::fs::traces::{LastCheckpoint, OldMoves};
 use crate::fs::volume::{Checkpoints, MARKER_LEN_MAX, lock_slot, own_name};
 use crate::fs::{CorruptPart, FsError, Volume};
 use crate::kms::{CiphertextBlob, KeyRef, KeyService, KeyTrouble};
-use crate::lower::{LockedFile, LowerDir, LowerError, LowerTime, raise_descriptor_limit};
+use crate::lower::{
+    Access, LockedFile, LowerDir, LowerError, LowerFile, LowerTime, SyncScope,
+    raise_descriptor_limit,
+};
 use crate::name::LowerName;
 use crate::random::{Random, random_array};
 use crate::sync::{LeafMutex, Mutex, Rank, RwLock};
+use crate::units::LowerOffset;
 
 /// Names in `.kmsfs`.
 pub(super) const CONFIG_NAME: &str = "volume.toml";
@@ -385,7 +389,15 @@ impl Volume {
         let clean = clean && unmended_since.is_none();
         let state = VolumeState { clean, checkpoint_secs, checkpoint_nanos, old_moves };
         let bytes = state.encode(&self.keys.checkpoint);
-        store(&self.own, STATE_NAME, &bytes, self.data_keys.random())?;
+        match store(&self.own, STATE_NAME, &bytes, self.data_keys.random()) {
+            // Whoever wants to make room must be able to mount. The state is less than a sector.
+            Err(FsError::Lower(LowerError { errno: libc::ENOSPC | libc::EDQUOT, .. })) => {
+                let state = self.own.open_file(&own_name(STATE_NAME)?, Access::ReadWrite)?;
+                state.write_at(LowerOffset(0), &bytes)?;
+                state.sync(SyncScope::All)?;
+            }
+            stored => stored?,
+        }
         let mut checkpoints = self.checkpoints.lock();
         checkpoints.last = (checkpoint_secs, checkpoint_nanos);
         if old_moves {
