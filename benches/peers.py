@@ -139,7 +139,12 @@ class Mounted(Native):
             if subprocess.run(["umount", self.mnt], capture_output=True).returncode == 0:
                 break
             time.sleep(0.1)
-        self.process.wait(30)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            print(f"{self.name}: has not ended 30 s after it was unmounted", file=sys.stderr)
+            self.process.kill()
+            self.process.wait()
 
     def memory(self, field):
         """In MiB."""
