@@ -53,7 +53,7 @@ pub fn run(command: &ReplicaCommand, printer: Printer) -> Result<(), Failure> {
             printer.change(&report, |report| {
                 let (file, region) = (report.file.display(), &report.region);
                 format!(
-                    "{file} carries {} to {region}: {} materials.\n\
+                    "{file} carries {} to {region} (materials: {}).\n\
                      fingerprint  {}\n\
                      next, on the other side: kmsfs replica import DIR {file}\n",
                     report.key_arn.as_deref().unwrap_or_default(),
@@ -73,7 +73,7 @@ pub fn run(command: &ReplicaCommand, printer: Printer) -> Result<(), Failure> {
                 match report.change.as_str() {
                     "unchanged" => format!("{key} has all of it already: nothing was changed.\n"),
                     change => format!(
-                        "{key} is {change}: {} materials.\n\
+                        "{key} is {change} (materials: {}).\n\
                          next: kmsfs kms --kms DIR create-alias --alias-name ALIAS --target-key-id {key}\n",
                         report.materials.unwrap_or_default()
                     ),
