@@ -32,6 +32,7 @@ use std::io::{self, Seek, Write};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use kmsfs::kms::{Kms, KmsOptions, ReadOnlyAudit, Unlock, audit};
 use kmsfs::secret::SecretBytes;
@@ -145,6 +146,34 @@ fn a_volume_on_a_full_disk_is_mounted_and_makes_room() {
     bench.running = Target::Kmsfs.mount(&bench.volume(), &bench.home, 0).unwrap();
     fs::remove_file(bench.path("file")).unwrap();
     put(&bench.path("smaller"), &[8; 10_000]).unwrap();
+    bench.end();
+}
+
+/// Law: what a removed file took is there for the next write, also if the kernel forgets the file a moment
+/// later only.
+#[test]
+fn room_that_is_about_to_come_is_waited_for() {
+    let Some(bench) = Bench::new(Kind::Ext4, "rw", 0) else { return };
+    put(&bench.path("file"), &[7; 300_000]).unwrap();
+    let mut others = File::create(bench.lower.path().join("others")).unwrap();
+    while others.write(&[1; 4096]).is_ok() {}
+    others.sync_all().unwrap();
+    drop(others);
+    for seed in 0..5 {
+        let held = File::open(bench.path("file")).unwrap();
+        fs::remove_file(bench.path("file")).unwrap();
+        let closer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(15));
+            drop(held);
+        });
+        put(&bench.path("file"), &vec![seed; 300_000]).unwrap();
+        closer.join().unwrap();
+    }
+    // Who holds a removed file longer is not waited for.
+    let held = File::open(bench.path("file")).unwrap();
+    fs::remove_file(bench.path("file")).unwrap();
+    assert_eq!(errno(put(&bench.path("next"), &[1; 300_000])), libc::ENOSPC);
+    drop(held);
     bench.end();
 }
 

@@ -19,6 +19,7 @@ use crate::format::volume::{
 use crate::fs::content::Trust;
 use crate::fs::data_keys::{DEFAULT_POLICY, DataKeys, volume_context};
 use crate::fs::descriptors::OpenNodes;
+use crate::fs::leaving::Leaving;
 use crate::fs::names::OWN_FILE_MODE;
 use crate::fs::nodes::NodeTable;
 use crate::fs::rewrap_queue::RewrapQueue;
@@ -243,6 +244,7 @@ impl Volume {
             keys,
             data_keys,
             open_nodes: OpenNodes::new(raise_descriptor_limit()),
+            leaving: Leaving::default(),
             rewraps: RewrapQueue::default(),
             clock,
             trust,

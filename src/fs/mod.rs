@@ -24,6 +24,7 @@ mod holes;
 mod home;
 mod io;
 mod key_limits;
+mod leaving;
 mod lifecycle;
 mod lookup;
 mod names;

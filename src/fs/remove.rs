@@ -78,6 +78,7 @@ impl Volume {
         };
         if is_its_name {
             node.lose_name(found.dir.pin(&found.name)?);
+            self.leaving.begins();
         }
         Ok(())
     }

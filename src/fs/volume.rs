@@ -15,6 +15,7 @@ use crate::fs::data_keys::{DEFAULT_POLICY, DataKeys};
 use crate::fs::descriptors::OpenNodes;
 use crate::fs::file::FileEnv;
 use crate::fs::home::NodeHousing;
+use crate::fs::leaving::Leaving;
 use crate::fs::names::Names;
 use crate::fs::nodes::{Node, NodeTable, Place};
 use crate::fs::rewrap_queue::RewrapQueue;
@@ -40,6 +41,8 @@ pub struct Volume {
     pub(super) data_keys: DataKeys,
     pub(super) nodes: NodeTable,
     pub(super) open_nodes: OpenNodes,
+    /// Removed files that the kernel is about to forget.
+    pub(super) leaving: Leaving,
     pub(super) rewraps: RewrapQueue,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) trust: Trust,

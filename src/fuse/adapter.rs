@@ -95,7 +95,7 @@ impl Adapter {
     ) -> Self {
         let caching = options.caching();
         Self {
-            guard: Guard::new(volume, counters),
+            guard: Guard::new(volume, counters, options.thread_count()),
             caching,
             root_only: options.is_root_only(),
             invalidator,

@@ -7,6 +7,7 @@ use fuser::Errno;
 
 use crate::fs::{FsError, Volume};
 use crate::fuse::errno::errno;
+use crate::fuse::patience::Patience;
 use crate::fuse::{Counters, Op};
 
 /// The volume, behind counters and a net.
@@ -14,11 +15,12 @@ use crate::fuse::{Counters, Op};
 pub(crate) struct Guard {
     volume: Arc<Volume>,
     counters: Arc<Counters>,
+    patience: Patience,
 }
 
 impl Guard {
-    pub(crate) fn new(volume: Arc<Volume>, counters: Arc<Counters>) -> Self {
-        Self { volume, counters }
+    pub(crate) fn new(volume: Arc<Volume>, counters: Arc<Counters>, threads: usize) -> Self {
+        Self { volume, counters, patience: Patience::new(threads) }
     }
 
     /// Counts a request.
@@ -32,14 +34,22 @@ impl Guard {
         Errno::ENOSYS
     }
 
-    /// Counts and runs one request. A panic becomes EIO: a handler that unwinds would take its
+    /// Counts and runs one request, again if it met a full disk that is about to have room. A panic becomes EIO: a handler that unwinds would take its
     /// thread along, and the mount would run out of them.
     pub(crate) fn run<T>(
         &self,
         op: Op,
-        work: impl FnOnce(&Volume) -> Result<T, FsError>,
+        mut work: impl FnMut(&Volume) -> Result<T, FsError>,
     ) -> Result<T, Errno> {
         self.count(op);
+        self.patience.with(&self.volume, || self.attempt(op, &mut work))
+    }
+
+    fn attempt<T>(
+        &self,
+        op: Op,
+        work: impl FnOnce(&Volume) -> Result<T, FsError>,
+    ) -> Result<T, Errno> {
         match catch_unwind(AssertUnwindSafe(|| work(&self.volume))) {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(refused(op, &error)),

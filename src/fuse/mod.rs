@@ -18,6 +18,7 @@ mod mountinfo;
 mod negotiate;
 mod no_room;
 mod options;
+mod patience;
 mod seeker;
 mod session;
 
