@@ -34,13 +34,10 @@ impl Volume {
 
     /// stat of a node, wherever it lies.
     pub(super) fn stat_of(&self, node: &Arc<Node>) -> Result<LowerStat, FsError> {
-        let stat = |spot: Spot<'_>| {
-            Ok(match spot {
-                Spot::Root => self.root_pin.stat()?,
-                Spot::Named(dir, name) => dir.stat(name)?,
-                Spot::Pinned(pinned) => pinned.stat()?,
-            })
-        };
+        if let Some(file) = node.open_file() {
+            return Ok(file.stat()?);
+        }
+        let stat = |spot: Spot<'_>| Ok(self.inode_at(spot).stat()?);
         self.at_own_place(node, stat, |stat| Ok(*stat))
     }
 
@@ -123,16 +120,7 @@ impl Volume {
 
     /// Takes capabilities away too, which no envelope may put back.
     fn chown(&self, node: &Arc<Node>, uid: Option<u32>, gid: Option<u32>) -> Result<(), FsError> {
-        self.at_still_place(node, |spot| {
-            node.file.between_envelopes(|| {
-                let _: () = match spot {
-                    Spot::Root => self.root_pin.chown(uid, gid)?,
-                    Spot::Named(dir, name) => dir.chown(name, uid, gid)?,
-                    Spot::Pinned(pinned) => pinned.chown(uid, gid)?,
-                };
-                Ok(())
-            })
-        })
+        self.at_inode(node, |inode| node.file.between_envelopes(|| Ok(inode.chown(uid, gid)?)))
     }
 
     fn set_size(&self, node: &Arc<Node>, size: PlainLen) -> Result<(), FsError> {
@@ -178,14 +166,7 @@ impl Volume {
     }
 
     pub(super) fn chmod(&self, node: &Arc<Node>, mode: u32) -> Result<(), FsError> {
-        self.at_still_place(node, |spot| {
-            let _: () = match spot {
-                Spot::Root => self.root_pin.chmod(mode)?,
-                Spot::Named(dir, name) => dir.chmod(name, mode)?,
-                Spot::Pinned(pinned) => pinned.chmod(mode)?,
-            };
-            Ok(())
-        })
+        self.at_inode(node, |inode| Ok(inode.chmod(mode)?))
     }
 
     pub(super) fn set_times(
@@ -194,15 +175,8 @@ impl Volume {
         atime: Option<TimeSpec>,
         mtime: Option<TimeSpec>,
     ) -> Result<(), FsError> {
-        self.at_still_place(node, |spot| {
-            node.file.between_envelopes(|| {
-                let _: () = match spot {
-                    Spot::Root => self.root_pin.set_times(atime, mtime)?,
-                    Spot::Named(dir, name) => dir.set_times(name, atime, mtime)?,
-                    Spot::Pinned(pinned) => pinned.set_times(atime, mtime)?,
-                };
-                Ok(())
-            })
+        self.at_inode(node, |inode| {
+            node.file.between_envelopes(|| Ok(inode.set_times(atime, mtime)?))
         })
     }
 

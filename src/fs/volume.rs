@@ -23,7 +23,9 @@ use crate::fs::traces::{LastCheckpoint, OldMoves};
 use crate::fs::unsynced::sync_own_file;
 use crate::fs::written::Remembering;
 use crate::fs::{CorruptPart, FsError, NodeId, RecoveryReport};
-use crate::lower::{Access, LockedFile, LowerDir, LowerStat, NodeKind, OsFile, Pinned, SyncScope};
+use crate::lower::{
+    Access, Inode, LockedFile, LowerDir, LowerStat, NodeKind, OsFile, Pinned, SyncScope,
+};
 use crate::name::LowerName;
 use crate::sync::{self, LeafMutex, Mutex, Rank, RwLock};
 
@@ -156,25 +158,38 @@ impl Volume {
         }
     }
 
-    /// As [`Self::at_place`], while no entry comes or goes in the node's directory, so that what is
-    /// changed is the node, and not what changes places with it. No lock of rank Dir or above is held.
-    pub(super) fn at_still_place<T>(
+    /// Uses a node for its attributes: by its open file, else where it lies, while no entry comes or goes in
+    /// that directory, so that what is changed is the node, and not what changes places with it. No lock of
+    /// rank Dir or above is held.
+    pub(super) fn at_inode<T>(
         &self,
         node: &Arc<Node>,
-        work: impl Fn(Spot<'_>) -> Result<T, FsError>,
+        work: impl Fn(Inode<'_>) -> Result<T, FsError>,
     ) -> Result<T, FsError> {
+        if let Some(file) = node.open_file() {
+            return work(Inode::Open(&file));
+        }
         loop {
             let (parent, name) = match node.place() {
-                Place::Root => return work(Spot::Root),
-                Place::Pinned(pinned) => return work(Spot::Pinned(&pinned)),
+                Place::Root => return work(self.inode_at(Spot::Root)),
+                Place::Pinned(pinned) => return work(Inode::Pinned(&pinned)),
                 Place::Named { parent, name } => (parent, name),
             };
             let dir = self.dir_of(&parent)?;
             let _still = parent.entries.read();
             // Else a rename came first.
             if node.is_at(&parent, &name) {
-                return work(Spot::Named(&dir, &name));
+                return work(Inode::Entry(&dir, &name));
             }
+        }
+    }
+
+    /// The inode at a spot.
+    pub(super) fn inode_at<'a>(&'a self, spot: Spot<'a>) -> Inode<'a> {
+        match spot {
+            Spot::Root => Inode::Pinned(&self.root_pin),
+            Spot::Named(dir, name) => Inode::Entry(dir, name),
+            Spot::Pinned(pinned) => Inode::Pinned(pinned),
         }
     }
 

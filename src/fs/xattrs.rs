@@ -6,7 +6,6 @@ use crate::format::xattr::{
     XattrName, is_ours, needs_value, open_name, open_value, seal_name, seal_value,
 };
 use crate::fs::nodes::Node;
-use crate::fs::volume::Spot;
 use crate::fs::{CorruptPart, FsError, NodeId, Volume, XattrHow};
 use crate::lower::{CAPABILITY, LowerError, NodeKind, TimeSpec, XattrFlags};
 use crate::secret::Secret;
@@ -127,16 +126,7 @@ impl Volume {
 
     /// Removes an attribute by its lower name.
     pub(super) fn remove_lower_xattr(&self, node: &Arc<Node>, lower: &[u8]) -> Result<(), FsError> {
-        self.at_still_place(node, |spot| {
-            changing(node, lower, || {
-                let _: () = match spot {
-                    Spot::Root => self.root_pin.remove_xattr(lower)?,
-                    Spot::Named(dir, name) => dir.remove_xattr(name, lower)?,
-                    Spot::Pinned(pinned) => pinned.remove_xattr(lower)?,
-                };
-                Ok(())
-            })
-        })
+        self.at_inode(node, |inode| changing(node, lower, || Ok(inode.remove_xattr(lower)?)))
     }
 
     /// An empty file gets the header whose data key seals its attributes. That changes no content, so
@@ -228,36 +218,15 @@ impl Volume {
         value: &[u8],
         how: XattrFlags,
     ) -> Result<(), FsError> {
-        self.at_still_place(node, |spot| {
-            changing(node, name, || {
-                let _: () = match spot {
-                    Spot::Root => self.root_pin.set_xattr(name, value, how)?,
-                    Spot::Named(dir, entry) => dir.set_xattr(entry, name, value, how)?,
-                    Spot::Pinned(pinned) => pinned.set_xattr(name, value, how)?,
-                };
-                Ok(())
-            })
-        })
+        self.at_inode(node, |inode| changing(node, name, || Ok(inode.set_xattr(name, value, how)?)))
     }
 
     fn load_xattr(&self, node: &Arc<Node>, name: &[u8]) -> Result<Vec<u8>, FsError> {
-        self.at_still_place(node, |spot| {
-            Ok(match spot {
-                Spot::Root => self.root_pin.find_xattr(name)?,
-                Spot::Named(dir, entry) => dir.find_xattr(entry, name)?,
-                Spot::Pinned(pinned) => pinned.find_xattr(name)?,
-            })
-        })
+        self.at_inode(node, |inode| Ok(inode.find_xattr(name)?))
     }
 
     fn lower_xattrs(&self, node: &Arc<Node>) -> Result<Vec<Vec<u8>>, FsError> {
-        self.at_still_place(node, |spot| {
-            Ok(match spot {
-                Spot::Root => self.root_pin.list_xattrs()?,
-                Spot::Named(dir, name) => dir.list_xattrs(name)?,
-                Spot::Pinned(pinned) => pinned.list_xattrs()?,
-            })
-        })
+        self.at_inode(node, |inode| Ok(inode.list_xattrs()?))
     }
 }
 

@@ -3,14 +3,14 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FallocateFlags, SeekFrom, XattrFlags, fallocate, fdatasync, fgetxattr, fsetxattr,
-    fstat, fsync, ftruncate, futimens, seek,
+    AtFlags, FallocateFlags, Mode, SeekFrom, XattrFlags, fallocate, fchmod, fdatasync, fgetxattr,
+    fsetxattr, fstat, fsync, ftruncate, futimens, seek,
 };
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use crate::units::{LowerLen, LowerOffset};
 
-use super::attributes::{stamps_of, stat_at, timestamps};
+use super::attributes::{chown_at, stamps_of, stat_at, timestamps};
 use super::types::{call, refused};
 use super::{LowerError, LowerFile, LowerStat, Marks, Stamps, SyncScope, TimeSpec};
 
@@ -41,6 +41,35 @@ impl OsFile {
     /// What statx answers.
     pub fn stat(&self) -> Result<LowerStat, LowerError> {
         stat_at(self.as_fd(), "", AtFlags::EMPTY_PATH)
+    }
+
+    /// Sets permission, set-id and sticky bits.
+    ///
+    /// # Errors
+    /// What fchmod answers.
+    pub fn chmod(&self, mode: u32) -> Result<(), LowerError> {
+        call("fchmod", || fchmod(&self.0, Mode::from_raw_mode(mode)))
+    }
+
+    /// Sets owner and group; `None` leaves one as it is.
+    ///
+    /// # Errors
+    /// What fchownat answers.
+    pub fn chown(&self, uid: Option<u32>, gid: Option<u32>) -> Result<(), LowerError> {
+        chown_at(self.as_fd(), "", uid, gid, AtFlags::EMPTY_PATH)
+    }
+
+    /// Sets the times; `None` leaves one as it is.
+    ///
+    /// # Errors
+    /// What futimens answers.
+    pub fn set_times(
+        &self,
+        atime: Option<TimeSpec>,
+        mtime: Option<TimeSpec>,
+    ) -> Result<(), LowerError> {
+        let times = timestamps(atime, mtime);
+        call("futimens", || futimens(&self.0, &times))
     }
 
     /// The capabilities of a program.
@@ -135,8 +164,7 @@ impl LowerFile for OsFile {
         if let Some(value) = &marks.capability {
             call("fsetxattr", || fsetxattr(&self.0, CAPABILITY, value, XattrFlags::empty()))?;
         }
-        let times = timestamps(None, Some(TimeSpec::At(marks.mtime)));
-        call("futimens", || futimens(&self.0, &times))
+        self.set_times(None, Some(TimeSpec::At(marks.mtime)))
     }
 
     fn stamps(&self) -> Result<Option<Stamps>, LowerError> {

@@ -6,6 +6,7 @@
 //! * [`LowerDir`]: a directory and what can be done to the names in it
 //! * [`OsFile`]: an open regular file, the real [`LowerFile`]
 //! * [`Pinned`]: any inode, held by descriptor, with or without a name
+//! * [`Inode`]: any of these, for its attributes
 //! * [`acting_as`]: creating on behalf of another user
 
 mod attributes;
@@ -13,6 +14,7 @@ mod dir;
 mod entries;
 mod file;
 mod identity;
+mod inode;
 mod limits;
 mod pinned;
 mod proc_fd;
@@ -28,6 +30,7 @@ pub use dir::LowerDir;
 pub use entries::{Entries, LowerEntry};
 pub use file::{CAPABILITY, OsFile};
 pub use identity::{acting_as, is_in_group};
+pub use inode::Inode;
 pub use limits::{lock_memory, no_core_dumps, raise_descriptor_limit};
 pub use pinned::Pinned;
 pub use types::{

@@ -1,14 +1,14 @@
-//! Extended attributes of a name, not followed, and of a pinned inode.
+//! Extended attributes of a name, not followed, of an open file, and of a pinned inode.
 //!
 //! The calls of Linux take either a path or a descriptor that is open for more than O_PATH; the way
-//! out for both of ours is a path through `/proc/self/fd`.
+//! out for what is not open is a path through `/proc/self/fd`.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{
-    XattrFlags as RawFlags, getxattr, lgetxattr, listxattr, llistxattr, lremovexattr, lsetxattr,
-    removexattr, setxattr,
+    XattrFlags as RawFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, getxattr, lgetxattr,
+    listxattr, llistxattr, lremovexattr, lsetxattr, removexattr, setxattr,
 };
 use rustix::io::Errno;
 
@@ -16,7 +16,7 @@ use crate::name::LowerName;
 
 use super::proc_fd::{proc_path, proc_path_of_entry};
 use super::types::{call, refused};
-use super::{LowerDir, LowerError, Pinned, XattrFlags};
+use super::{LowerDir, LowerError, OsFile, Pinned, XattrFlags};
 
 impl LowerDir {
     /// The value of an extended attribute of an entry.
@@ -63,6 +63,41 @@ impl LowerDir {
 
     fn path_of(&self, name: &LowerName) -> OsString {
         proc_path_of_entry(&self.fd(), name.as_os_str())
+    }
+}
+
+impl OsFile {
+    /// The value of an extended attribute.
+    ///
+    /// # Errors
+    /// What fgetxattr answers; ENODATA if there is none.
+    pub fn find_xattr(&self, key: &[u8]) -> Result<Vec<u8>, LowerError> {
+        whole("fgetxattr", |out| fgetxattr(self.as_fd(), OsStr::from_bytes(key), out))
+    }
+
+    /// Sets an extended attribute.
+    ///
+    /// # Errors
+    /// What fsetxattr answers.
+    pub fn set_xattr(&self, key: &[u8], value: &[u8], how: XattrFlags) -> Result<(), LowerError> {
+        let key = OsStr::from_bytes(key);
+        call("fsetxattr", || fsetxattr(self.as_fd(), key, value, raw_flags(how)))
+    }
+
+    /// The names of all extended attributes.
+    ///
+    /// # Errors
+    /// What flistxattr answers.
+    pub fn list_xattrs(&self) -> Result<Vec<Vec<u8>>, LowerError> {
+        whole("flistxattr", |out| flistxattr(self.as_fd(), out)).map(|list| split_names(&list))
+    }
+
+    /// Removes an extended attribute.
+    ///
+    /// # Errors
+    /// What fremovexattr answers; ENODATA if there is none.
+    pub fn remove_xattr(&self, key: &[u8]) -> Result<(), LowerError> {
+        call("fremovexattr", || fremovexattr(self.as_fd(), OsStr::from_bytes(key)))
     }
 }
 
