@@ -92,8 +92,11 @@ pub fn derive<const N: usize>(secret: &[u8], salt: &[u8], info: &[u8]) -> Secret
     expand(&extract(secret, salt), info)
 }
 
+/// HKDF-Extract (RFC 5869, section 2.2). aws-lc-rs would put it off and do it anew for each key that is
+/// expanded.
 fn extract(secret: &[u8], salt: &[u8]) -> hkdf::Prk {
-    hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(secret)
+    let prk: Secret<32> = Secret::fill_with(|out| *out = hmac_sha256(salt, secret));
+    hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, prk.expose())
 }
 
 fn expand<const N: usize>(prk: &hkdf::Prk, info: &[u8]) -> Secret<N> {

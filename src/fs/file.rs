@@ -52,6 +52,8 @@ pub struct FileNode {
     pub(super) content: RwLock<Content>,
     /// Guards the header. Taken behind `content`, or alone by a rewrap.
     pub(super) header: Mutex<Option<HeaderState>>,
+    /// Changes of the header on disk.
+    header_changes: AtomicU64,
     /// Keys were loaded since somebody last asked.
     freshly_loaded: AtomicBool,
     /// Counts growths, and openings: what was grown before is not known to be durable.
@@ -90,6 +92,7 @@ impl Default for FileNode {
         Self {
             content: RwLock::new(Rank::Content, content),
             header: Mutex::new(Rank::Header, None),
+            header_changes: AtomicU64::new(0),
             freshly_loaded: AtomicBool::new(false),
             growths: AtomicU64::new(1),
             durable_growths: AtomicU64::new(0),
@@ -196,6 +199,7 @@ impl FileNode {
         let (state, keys, bytes) =
             HeaderState::create(env.data_keys.volume(), fresh, &home, random)?;
         let header = Header { bytes: Some(bytes) };
+        self.header_changing();
         let result = work(content, &header, &keys)?;
         *self.header.lock() = Some(state);
         content.stage = Stage::Open(keys);
@@ -233,19 +237,17 @@ impl FileNode {
         if self.is_empty(env)? {
             return Ok(());
         }
-        let (state, keys) = HeaderState::load(env.file, env.data_keys)?;
+        let changes = self.header_changes();
+        let (state, home, keys) = HeaderState::load_with_home(env.file, env.data_keys)?;
         let keys = OpenKeys::new(keys, env.data_keys.random());
         let mut content = self.content.write();
-        if !matches!(content.stage, Stage::Unknown) {
+        // A rewrap, another name, or a whole new content may have come while the key service was asked.
+        // Then the caller asks again.
+        let is_overtaken = self.header_changes() != changes;
+        if is_overtaken || !matches!(content.stage, Stage::Unknown) {
             return Ok(());
         }
-        // A rewrap, or a whole new content, may have come while the key service was asked. Then the
-        // caller asks again.
-        let (now, header) = HeaderState::peek(env.file, env.data_keys)?;
-        if now.envelope != state.envelope || now.prelude.file != state.prelude.file {
-            return Ok(());
-        }
-        env.home.check(now.prelude.file, &header.home)?;
+        env.home.check(state.prelude.file, &home)?;
         let lower = env.file.len()?;
         let size = plain_len(lower);
         if size.0 == 0 && env.trust == Trust::Strict {
@@ -293,6 +295,17 @@ impl FileNode {
     pub fn still<T>(&self, work: impl FnOnce() -> T) -> T {
         let _content = self.content.write();
         work()
+    }
+
+    /// How often the header on disk has changed. What was read before is still there if the count is the
+    /// same under the content lock and, where that is shared, the header lock.
+    pub(super) fn header_changes(&self) -> u64 {
+        self.header_changes.load(Ordering::Acquire)
+    }
+
+    /// The header on disk is about to change. The content lock is held, or shared and the header lock.
+    pub(super) fn header_changing(&self) {
+        self.header_changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Runs `work` while nobody writes an envelope, which would keep the marks that it found.
@@ -428,6 +441,7 @@ impl FileNode {
             let state = header.as_mut().ok_or(FsError::Bug("open file without a header"))?;
             let mut envelope = state.envelope.clone();
             envelope.sparse = true;
+            self.header_changing();
             state.replace(env.file, &keys.mac, envelope)?;
             content.sparse = true;
         }

@@ -64,10 +64,21 @@ impl HeaderState {
     /// `FsError::Key`; `FsError::Corrupt` if there is no valid slot, the prelude is another
     /// volume's, or the data key is not the one that sealed the header.
     pub fn load(file: &dyn LowerFile, data_keys: &DataKeys) -> Result<(Self, FileKeys), FsError> {
+        Self::load_with_home(file, data_keys).map(|(state, _, keys)| (state, keys))
+    }
+
+    /// The same, with the home that the header names, which nothing here authenticates.
+    ///
+    /// # Errors
+    /// As [`HeaderState::load`].
+    pub fn load_with_home(
+        file: &dyn LowerFile,
+        data_keys: &DataKeys,
+    ) -> Result<(Self, Home, FileKeys), FsError> {
         let (state, header) = Self::peek(file, data_keys)?;
         let keys = data_keys.unwrap(&state.prelude, &state.envelope)?;
         match header.verify(&keys.header) {
-            Ok(()) => Ok((state, keys)),
+            Ok(()) => Ok((state, header.home, keys)),
             Err(_) => Err(FsError::Corrupt(CorruptPart::Header)),
         }
     }

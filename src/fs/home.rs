@@ -342,6 +342,7 @@ impl Volume {
     fn store_home(&self, node: &Arc<Node>, home: &Home) -> Result<(), FsError> {
         let file = self.file_of(node)?;
         let file = Remembering { file: &*file, written: &node.written };
+        node.file.header_changing();
         node.file.between_envelopes(|| write_home(&file, home))
     }
 

@@ -45,6 +45,7 @@ impl FileNode {
         if env.file.len()?.0 < HEADER_LEN.try_into().unwrap_or(u64::MAX) {
             return Ok(Rewrapped::Current);
         }
+        let changes = self.header_changes();
         let (before, parsed) = HeaderState::peek(env.file, env.data_keys)?;
         if !env.data_keys.is_stale(&before.envelope)? {
             return Ok(Rewrapped::Current);
@@ -64,14 +65,14 @@ impl FileNode {
                 Some(now) => {
                     now.envelope == before.envelope && now.prelude.file == before.prelude.file
                 }
-                // Nobody has the file open: what was read is what is there, under these locks.
-                None => HeaderState::peek(env.file, env.data_keys)
-                    .is_ok_and(|(now, _)| now.envelope == before.envelope),
+                // Nobody has the file open.
+                None => self.header_changes() == changes,
             };
             if !unchanged {
                 return Ok(Rewrapped::Overtaken);
             }
             let mut state = header.take().unwrap_or(HeaderState { synced: false, ..before });
+            self.header_changing();
             let replaced = state.replace(env.file, &keys.header, envelope);
             let written = state.clone();
             *header = Some(state);
