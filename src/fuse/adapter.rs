@@ -218,7 +218,7 @@ impl Filesystem for Adapter {
     fn forget(&self, req: &Request, ino: INodeNo, count: u64) {
         // fuser hands over the nodes of one request one by one.
         let is_another = FORGETTING.replace(Some(req.unique())) != Some(req.unique());
-        let _lingering = is_another.then(|| self.linger.behind());
+        let _lingering = is_another.then(|| self.linger.behind_part());
         // FORGET has no reply, hence nobody to tell.
         let _ = self.guard.run(Op::Forget, |v| {
             v.forget(node(ino), count);
@@ -390,8 +390,8 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let _lingering = self.linger.behind();
         let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let _lingering = self.linger.behind_bytes(len);
         let _asking = asking(req);
         PLAIN.with_borrow_mut(|plain| {
             match self.guard.run(Op::Read, |v| v.read(node(ino), at, len, plain)) {
@@ -413,7 +413,7 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let _lingering = self.linger.behind();
+        let _lingering = self.linger.behind_bytes(data.len());
         let _asking = asking(req);
         let done = self.guard.run(Op::Write, |v| {
             let len = v.write(node(ino), at, data, write_how(flags, caller(req)))?;
@@ -518,6 +518,7 @@ impl Filesystem for Adapter {
     }
 
     fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, data: bool, reply: ReplyEmpty) {
+        let _lingering = self.linger.behind();
         reply_empty(self.guard.run(Op::FsyncDir, |v| v.sync(node(ino), sync_scope(data))), reply);
     }
 
@@ -572,6 +573,7 @@ impl Filesystem for Adapter {
     }
 
     fn removexattr(&self, _: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _lingering = self.linger.behind();
         let done = self.guard.run(Op::RemoveXattr, |v| v.remove_xattr(node(ino), name.as_bytes()));
         self.forget_mode(ino, name);
         reply_empty(done, reply);
@@ -682,6 +684,7 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
+        let _lingering = self.linger.behind();
         let _asking = asking(req);
         let done = self.guard.run(Op::Allocate, |v| {
             v.allocate(node(ino), at, len, allocate_how(mode)?)?;
@@ -707,6 +710,7 @@ impl Filesystem for Adapter {
             (Seeking::Direct, Ok(asked)) => asked,
             (_, Err(error)) => return reply.error(errno(&error)),
         };
+        let _lingering = self.linger.behind();
         let found = self.guard.run(Op::Seek, |v| {
             i64::try_from(v.seek(node(ino), at, to)?).map_err(|_| FsError::Errno(libc::EOVERFLOW))
         });
@@ -731,6 +735,7 @@ impl Filesystem for Adapter {
     ) {
         // The reply counts in 32 bits.
         let len = len.min(u64::from(u32::MAX));
+        let _lingering = self.linger.behind_bytes(usize::try_from(len).unwrap_or(usize::MAX));
         let _asking = asking(req);
         let done = self.guard.run(Op::CopyRange, |v| {
             let copied = v.copy_range(node(from), at, node(to), to_at, len)?;

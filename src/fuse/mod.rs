@@ -8,6 +8,7 @@ mod adapter;
 mod convert;
 mod counters;
 mod device;
+mod duty;
 mod errno;
 mod error;
 mod given;
