@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
+use crate::format::header::FileHeader;
 use crate::format::ids::FileId;
 use crate::format::layout::{HEADER_LEN, plain_len};
 use crate::fs::FsError;
@@ -199,8 +200,9 @@ impl FileNode {
         let (state, keys, bytes) =
             HeaderState::create(env.data_keys.volume(), fresh, &home, random)?;
         let header = Header { bytes: Some(bytes) };
-        self.header_changing();
-        let result = work(content, &header, &keys)?;
+        let done = work(content, &header, &keys);
+        self.header_changed();
+        let result = done?;
         *self.header.lock() = Some(state);
         content.stage = Stage::Open(keys);
         content.sparse = false;
@@ -219,15 +221,8 @@ impl FileNode {
             }
         }
         let mut content = self.content.write();
-        if matches!(content.stage, Stage::Unknown) {
-            let is_empty = match env.trust {
-                Trust::Strict => env.file.len()?.0 == 0,
-                // Recovery would make it so.
-                Trust::Lenient => is_header_missing(env.file)?,
-            };
-            if is_empty {
-                content.reset(Stage::Empty);
-            }
+        if matches!(content.stage, Stage::Unknown) && lacks_header(env)? {
+            content.reset(Stage::Empty);
         }
         Ok(matches!(content.stage, Stage::Empty))
     }
@@ -237,9 +232,11 @@ impl FileNode {
         if self.is_empty(env)? {
             return Ok(());
         }
-        let changes = self.header_changes();
-        let (state, home, keys) = HeaderState::load_with_home(env.file, env.data_keys)?;
-        let keys = OpenKeys::new(keys, env.data_keys.random());
+        let Some(Peeked { state, header, changes }) = self.peek(env)? else {
+            return Ok(());
+        };
+        let keys = state.open(&header, env.data_keys);
+        let keys = keys.map(|keys| OpenKeys::new(keys, env.data_keys.random()));
         let mut content = self.content.write();
         // A rewrap, another name, or a whole new content may have come while the key service was asked.
         // Then the caller asks again.
@@ -247,7 +244,8 @@ impl FileNode {
         if is_overtaken || !matches!(content.stage, Stage::Unknown) {
             return Ok(());
         }
-        env.home.check(state.prelude.file, &home)?;
+        let keys = keys?;
+        env.home.check(state.prelude.file, &header.home)?;
         let lower = env.file.len()?;
         let size = plain_len(lower);
         if size.0 == 0 && env.trust == Trust::Strict {
@@ -262,6 +260,21 @@ impl FileNode {
         self.grown();
         self.freshly_loaded.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The header as it lies on disk: nothing in it is authenticated yet. `None` if the file has none.
+    ///
+    /// # Errors
+    /// As [`HeaderState::peek`]; `FsError::Lower`.
+    pub(super) fn peek(&self, env: &FileEnv<'_>) -> Result<Option<Peeked>, FsError> {
+        // Nobody empties the file between its length and its header.
+        let _content = self.content.read();
+        if lacks_header(env)? {
+            return Ok(None);
+        }
+        let changes = self.header_changes();
+        let (state, header) = HeaderState::peek(env.file, env.data_keys)?;
+        Ok(Some(Peeked { state, header, changes }))
     }
 
     /// Whether keys were loaded since the last call.
@@ -297,14 +310,15 @@ impl FileNode {
         work()
     }
 
-    /// How often the header on disk has changed. What was read before is still there if the count is the
-    /// same under the content lock and, where that is shared, the header lock.
+    /// How often the header on disk has changed. What was read behind the count is still there if the count
+    /// is the same under the content lock, or under its shared form and the header lock.
     pub(super) fn header_changes(&self) -> u64 {
         self.header_changes.load(Ordering::Acquire)
     }
 
-    /// The header on disk is about to change. The content lock is held, or shared and the header lock.
-    pub(super) fn header_changing(&self) {
+    /// The header on disk was written, or it was tried: behind that, since who reads it between the count and
+    /// the write must find another count. The locks of [`Self::header_changes`] are held since before.
+    pub(super) fn header_changed(&self) {
         self.header_changes.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -441,8 +455,9 @@ impl FileNode {
             let state = header.as_mut().ok_or(FsError::Bug("open file without a header"))?;
             let mut envelope = state.envelope.clone();
             envelope.sparse = true;
-            self.header_changing();
-            state.replace(env.file, &keys.mac, envelope)?;
+            let replaced = state.replace(env.file, &keys.mac, envelope);
+            self.header_changed();
+            replaced?;
             content.sparse = true;
         }
         content.gaps.clear();
@@ -494,6 +509,24 @@ impl FileNode {
             }
             self.load(env)?;
         }
+    }
+}
+
+/// A header that was read, and when.
+#[derive(Debug)]
+pub(super) struct Peeked {
+    pub(super) state: HeaderState,
+    pub(super) header: FileHeader,
+    /// [`FileNode::header_changes`] before.
+    pub(super) changes: u64,
+}
+
+/// Whether a file has no header.
+fn lacks_header(env: &FileEnv<'_>) -> Result<bool, FsError> {
+    match env.trust {
+        Trust::Strict => Ok(env.file.len()?.0 == 0),
+        // Recovery would make it so.
+        Trust::Lenient => is_header_missing(env.file),
     }
 }
 

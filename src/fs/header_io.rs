@@ -64,21 +64,19 @@ impl HeaderState {
     /// `FsError::Key`; `FsError::Corrupt` if there is no valid slot, the prelude is another
     /// volume's, or the data key is not the one that sealed the header.
     pub fn load(file: &dyn LowerFile, data_keys: &DataKeys) -> Result<(Self, FileKeys), FsError> {
-        Self::load_with_home(file, data_keys).map(|(state, _, keys)| (state, keys))
+        let (state, header) = Self::peek(file, data_keys)?;
+        let keys = state.open(&header, data_keys)?;
+        Ok((state, keys))
     }
 
-    /// The same, with the home that the header names, which nothing here authenticates.
+    /// Opens a header that was read. Asks the key service: no lock may be held.
     ///
     /// # Errors
-    /// As [`HeaderState::load`].
-    pub fn load_with_home(
-        file: &dyn LowerFile,
-        data_keys: &DataKeys,
-    ) -> Result<(Self, Home, FileKeys), FsError> {
-        let (state, header) = Self::peek(file, data_keys)?;
-        let keys = data_keys.unwrap(&state.prelude, &state.envelope)?;
+    /// `FsError::Key`; `FsError::Corrupt` if the data key is not the one that sealed the header.
+    pub fn open(&self, header: &FileHeader, data_keys: &DataKeys) -> Result<FileKeys, FsError> {
+        let keys = data_keys.unwrap(&self.prelude, &self.envelope)?;
         match header.verify(&keys.header) {
-            Ok(()) => Ok((state, header.home, keys)),
+            Ok(()) => Ok(keys),
             Err(_) => Err(FsError::Corrupt(CorruptPart::Header)),
         }
     }

@@ -342,8 +342,9 @@ impl Volume {
     fn store_home(&self, node: &Arc<Node>, home: &Home) -> Result<(), FsError> {
         let file = self.file_of(node)?;
         let file = Remembering { file: &*file, written: &node.written };
-        node.file.header_changing();
-        node.file.between_envelopes(|| write_home(&file, home))
+        let written = node.file.between_envelopes(|| write_home(&file, home));
+        node.file.header_changed();
+        written
     }
 
     /// A file that was released and has one name left is bound to it again.

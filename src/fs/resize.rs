@@ -69,8 +69,9 @@ impl FileNode {
             // Whoever empties a file is about to write it anew.
             env.data_keys.check_key(env.policy)?;
             let mut content = self.content.write();
-            self.header_changing();
-            env.file.set_len(LowerLen(0))?;
+            let emptied = env.file.set_len(LowerLen(0));
+            self.header_changed();
+            emptied?;
             content.reset(Stage::Empty);
             *self.header.lock() = None;
             return Ok(());

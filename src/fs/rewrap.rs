@@ -3,7 +3,7 @@
 use crate::format::layout::HEADER_LEN;
 use crate::fs::FsError;
 use crate::fs::data_keys::envelope_of;
-use crate::fs::file::{FileEnv, FileNode};
+use crate::fs::file::{FileEnv, FileNode, Peeked};
 use crate::fs::header_io::HeaderState;
 use crate::lower::SyncScope;
 
@@ -27,8 +27,10 @@ impl FileNode {
         let known = self.header.lock().as_ref().map(|state| state.envelope.clone());
         let envelope = match known {
             Some(envelope) => envelope,
-            None if env.file.len()?.0 == 0 => return Ok(false),
-            None => HeaderState::peek(env.file, env.data_keys)?.0.envelope,
+            None => match self.peek(env)? {
+                Some(peeked) => peeked.state.envelope,
+                None => return Ok(false),
+            },
         };
         env.data_keys.is_stale(&envelope)
     }
@@ -45,8 +47,9 @@ impl FileNode {
         if env.file.len()?.0 < HEADER_LEN.try_into().unwrap_or(u64::MAX) {
             return Ok(Rewrapped::Current);
         }
-        let changes = self.header_changes();
-        let (before, parsed) = HeaderState::peek(env.file, env.data_keys)?;
+        let Some(Peeked { state: before, header: parsed, changes }) = self.peek(env)? else {
+            return Ok(Rewrapped::Current);
+        };
         if !env.data_keys.is_stale(&before.envelope)? {
             return Ok(Rewrapped::Current);
         }
@@ -65,15 +68,19 @@ impl FileNode {
                 Some(now) => {
                     now.envelope == before.envelope && now.prelude.file == before.prelude.file
                 }
-                // Nobody has the file open.
-                None => self.header_changes() == changes,
+                // Nobody has the file open. It may have got another home.
+                None => {
+                    self.header_changes() == changes
+                        || HeaderState::peek(env.file, env.data_keys)
+                            .is_ok_and(|(now, _)| now.envelope == before.envelope)
+                }
             };
             if !unchanged {
                 return Ok(Rewrapped::Overtaken);
             }
             let mut state = header.take().unwrap_or(HeaderState { synced: false, ..before });
-            self.header_changing();
             let replaced = state.replace(env.file, &keys.header, envelope);
+            self.header_changed();
             let written = state.clone();
             *header = Some(state);
             replaced?;

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fs::header_io::HeaderState;
 use crate::fs::nodes::Place;
 use crate::fs::{FsError, RecoveryReport, Volume};
 use crate::lower::NodeKind;
@@ -129,9 +128,9 @@ impl Volume {
             if node.kind == NodeKind::Dir {
                 status.policy = Some(self.marker_of(&node)?.policy);
             }
-            if node.kind == NodeKind::File && self.stat_of(&node)?.len.0 > 0 {
-                let (header, _) =
-                    self.with_file(&node, |env| HeaderState::peek(env.file, env.data_keys))?;
+            if node.kind == NodeKind::File
+                && let Some(header) = self.header_of(&node)?
+            {
                 let envelope = &header.envelope;
                 status.file = Some(header.prelude.file.to_string());
                 status.material = envelope.material.map(|id| crate::codec::hex(&id));

@@ -155,7 +155,9 @@ impl Volume {
             return;
         }
         let wanted = self.with_file(node, |env| {
-            let envelope = HeaderState::peek(env.file, env.data_keys)?.0.envelope;
+            // Emptied since it was looked at.
+            let Some(peeked) = node.file.peek(env)? else { return Ok(false) };
+            let envelope = peeked.state.envelope;
             let its_key = sweep.options.key_arn.as_ref().is_none_or(|arn| *arn == envelope.key_arn);
             let its_material = sweep.options.material.is_none_or(|m| envelope.material == Some(m));
             Ok(its_key && its_material && env.data_keys.is_stale(&envelope)?)
@@ -220,8 +222,9 @@ impl Volume {
                 match visit.stat.kind {
                     NodeKind::Dir => usage.directories += 1,
                     NodeKind::File if visit.stat.len.0 == 0 => usage.empty_files += 1,
-                    NodeKind::File => match self.envelope_of(visit.node) {
-                        Ok(envelope) => {
+                    NodeKind::File => match self.header_of(visit.node) {
+                        Ok(None) => usage.empty_files += 1,
+                        Ok(Some(HeaderState { envelope, .. })) => {
                             let size = crate::format::layout::plain_len(visit.stat.len).0;
                             let row =
                                 rows.entry((envelope.key_arn, envelope.material)).or_default();
@@ -267,7 +270,8 @@ impl Volume {
             &mut |visit| {
                 let has_header = visit.stat.kind == NodeKind::File && visit.stat.len.0 > 0;
                 let is_under = |node| {
-                    self.envelope_of(node).is_ok_and(|envelope| envelope.material == Some(material))
+                    let header = self.header_of(node).ok().flatten();
+                    header.is_some_and(|header| header.envelope.material == Some(material))
                 };
                 if has_header && is_under(visit.node) {
                     paths.push(visit.path.to_path_buf());
@@ -282,12 +286,9 @@ impl Volume {
         Ok(paths)
     }
 
-    /// The current envelope of a file, as it lies on disk.
-    pub(super) fn envelope_of(
-        &self,
-        node: &Arc<Node>,
-    ) -> Result<crate::format::envelope::Envelope, FsError> {
-        self.with_file(node, |env| Ok(HeaderState::peek(env.file, env.data_keys)?.0.envelope))
+    /// The current header of a file, as it lies on disk.
+    pub(super) fn header_of(&self, node: &Arc<Node>) -> Result<Option<HeaderState>, FsError> {
+        self.with_file(node, |env| Ok(node.file.peek(env)?.map(|peeked| peeked.state)))
     }
 
     /// Files that the kernel knows and whose envelope names this key, or is not at hand: of these the

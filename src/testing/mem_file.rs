@@ -1,15 +1,18 @@
 //! A lower file in memory: as a real one, but fast, and gone with the test.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::ops::DerefMut;
+use std::sync::PoisonError;
 
 use crate::lower::{LowerError, LowerFile, SyncScope};
+use crate::sync::LeafMutex;
 use crate::units::{LowerLen, LowerOffset};
 
 use super::pages::{Pages, check_range, pieces, widen};
 
-/// A lower file in memory. Sparse: a length of terabytes costs nothing.
+/// A lower file in memory. Sparse: a length of terabytes costs nothing. Under the scheduler of
+/// tests/shuttle.rs each call is a place where others may come in between.
 #[derive(Debug, Default)]
-pub struct MemFile(Mutex<Pages>);
+pub struct MemFile(LeafMutex<Pages>);
 
 impl MemFile {
     /// An empty file.
@@ -19,7 +22,7 @@ impl MemFile {
 
     /// A file with this content.
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        Self(Mutex::new(Pages::from_bytes(bytes)))
+        Self(LeafMutex::new(Pages::from_bytes(bytes)))
     }
 
     /// The whole content.
@@ -27,7 +30,7 @@ impl MemFile {
         self.pages().to_vec()
     }
 
-    fn pages(&self) -> MutexGuard<'_, Pages> {
+    fn pages(&self) -> impl DerefMut<Target = Pages> + '_ {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
