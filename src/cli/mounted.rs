@@ -28,6 +28,10 @@ use crate::fuse::{
 /// Longest time that files are counted at the end of a mount.
 const COUNT_TIME_MAX: Duration = Duration::from_millis(500);
 
+/// How long a mount that is to be unmounted may be busy, and how soon it is tried again.
+const BUSY_PATIENCE: Duration = Duration::from_secs(2);
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
 /// A volume that is open and about to be mounted.
 pub(super) struct Opened {
     pub(super) volume: Arc<Volume>,
@@ -206,6 +210,17 @@ impl SignalThread {
     }
 }
 
+/// Cleanly. A mount that nobody uses any more is busy for a moment at times, one of FUSE in C as well.
+fn unmount_patiently(unmounter: &Unmounter) -> Result<(), MountError> {
+    let end = Instant::now() + BUSY_PATIENCE;
+    loop {
+        match unmounter.unmount(UnmountHow::Clean) {
+            Err(MountError::Busy { .. }) if Instant::now() < end => std::thread::sleep(BUSY_PAUSE),
+            done => return done,
+        }
+    }
+}
+
 /// Cleanly if nobody uses it; else out of sight, to end with its last user.
 fn unmount_on_signal(unmounter: &Unmounter) {
     let result = match unmounter.unmount(UnmountHow::Clean) {
@@ -256,7 +271,10 @@ impl MountSide for Side {
     }
 
     fn shutdown(&self, lazy: bool) -> Result<(), Failure> {
-        let how = if lazy { UnmountHow::Lazy } else { UnmountHow::Clean };
-        self.unmounter.unmount(how).map_err(mount_failure)
+        let done = match lazy {
+            true => self.unmounter.unmount(UnmountHow::Lazy),
+            false => unmount_patiently(&self.unmounter),
+        };
+        done.map_err(mount_failure)
     }
 }
