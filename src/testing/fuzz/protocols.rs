@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::kms::Place;
+use super::kms::{Place, is_slow};
 use super::words::Words;
 use crate::codec::hex;
 use crate::control::{Request, Verb};
@@ -147,7 +147,7 @@ pub(super) fn http_service(data: &[u8]) {
         assert_eq!(answer.status == 200, answer.body.get("__type").is_none(), "{answer:?}");
     };
     check(&parts.request());
-    if ["RSA_3072", "RSA_4096"].iter().any(|spec| contains(parts.body, spec.as_bytes())) {
+    if is_slow(parts.body, data) {
         return;
     }
     let region = if parts.query.is_empty() { "us-east-1" } else { "eu-west-1" };
@@ -155,10 +155,6 @@ pub(super) fn http_service(data: &[u8]) {
     parts.sign(&format!("20260131/{region}/kms/aws4_request"));
     check(&parts.request());
     service.tick().unwrap();
-}
-
-fn contains(bytes: &[u8], part: &[u8]) -> bool {
-    bytes.windows(part.len()).any(|window| window == part)
 }
 
 /// Law: a file of credentials is refused without showing a secret, or read.
