@@ -352,22 +352,4 @@ mod tests {
         }
         mount.end();
     }
-
-    #[test]
-    fn who_is_called_goes() {
-        let mount = Mount::new();
-        let start = Instant::now();
-        while mount.duty.parked.load(SeqCst) == 0 {
-            assert!(start.elapsed() < PATIENCE, "{:?}", mount.duty);
-            mount.ask_and_wait();
-        }
-        let parked = mount.duty.parked.load(SeqCst);
-        mount.duty.reading.store(0, SeqCst);
-        mount.duty.hand_over();
-        while mount.duty.parked.load(SeqCst) >= parked {
-            assert!(start.elapsed() < PATIENCE, "{:?}", mount.duty);
-            std::thread::yield_now();
-        }
-        mount.end();
-    }
 }
