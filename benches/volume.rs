@@ -8,7 +8,7 @@
 #[path = "common/rounds.rs"]
 mod rounds;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,11 +48,10 @@ fn main() {
         bench.volume.write(node, 0, &DATA, WriteHow::Keep).unwrap();
         bench.volume.forget(node, 1);
     });
-    let mut out = Vec::new();
-    let out = std::cell::RefCell::new(&mut out);
+    let out = RefCell::new(Vec::new());
     case("find it, read them", &|no| {
         let node = bench.find(no);
-        assert_eq!(bench.volume.read(node, 0, 4096, *out.borrow_mut()).unwrap(), 4096);
+        assert_eq!(bench.volume.read(node, 0, 4096, &mut out.borrow_mut()).unwrap(), 4096);
         bench.volume.forget(node, 1);
     });
     case("remove a file", &|no| bench.volume.unlink(NodeId::ROOT, &name(no)).unwrap());

@@ -53,7 +53,8 @@ pub struct FileNode {
     pub(super) content: RwLock<Content>,
     /// Guards the header. Taken behind `content`, or alone by a rewrap.
     pub(super) header: Mutex<Option<HeaderState>>,
-    /// Changes of the header on disk.
+    /// Changes of the header on disk. What was read behind the count is still there if the count is the same
+    /// under the content lock.
     header_changes: AtomicU64,
     /// Keys were loaded since somebody last asked.
     freshly_loaded: AtomicBool,
@@ -229,18 +230,16 @@ impl FileNode {
 
     /// Reads and opens the header. Asks the key service: no lock may be held.
     fn load(&self, env: &FileEnv<'_>) -> Result<(), FsError> {
-        if self.is_empty(env)? {
-            return Ok(());
-        }
         let Some(Peeked { state, header, changes }) = self.peek(env)? else {
-            return Ok(());
+            // Notes it.
+            return self.is_empty(env).map(drop);
         };
         let keys = state.open(&header, env.data_keys);
         let keys = keys.map(|keys| OpenKeys::new(keys, env.data_keys.random()));
         let mut content = self.content.write();
         // A rewrap, another name, or a whole new content may have come while the key service was asked.
         // Then the caller asks again.
-        let is_overtaken = self.header_changes() != changes;
+        let is_overtaken = self.header_changes.load(Ordering::Acquire) != changes;
         if is_overtaken || !matches!(content.stage, Stage::Unknown) {
             return Ok(());
         }
@@ -272,7 +271,7 @@ impl FileNode {
         if lacks_header(env)? {
             return Ok(None);
         }
-        let changes = self.header_changes();
+        let changes = self.header_changes.load(Ordering::Acquire);
         let (state, header) = HeaderState::peek(env.file, env.data_keys)?;
         Ok(Some(Peeked { state, header, changes }))
     }
@@ -310,14 +309,8 @@ impl FileNode {
         work()
     }
 
-    /// How often the header on disk has changed. What was read behind the count is still there if the count
-    /// is the same under the content lock, or under its shared form and the header lock.
-    pub(super) fn header_changes(&self) -> u64 {
-        self.header_changes.load(Ordering::Acquire)
-    }
-
     /// The header on disk was written, or it was tried: behind that, since who reads it between the count and
-    /// the write must find another count. The locks of [`Self::header_changes`] are held since before.
+    /// the write must find another count. The content lock is held since before, or shared and the header lock.
     pub(super) fn header_changed(&self) {
         self.header_changes.fetch_add(1, Ordering::AcqRel);
     }
@@ -517,7 +510,7 @@ impl FileNode {
 pub(super) struct Peeked {
     pub(super) state: HeaderState,
     pub(super) header: FileHeader,
-    /// [`FileNode::header_changes`] before.
+    /// The count of changes before.
     pub(super) changes: u64,
 }
 

@@ -47,7 +47,7 @@ impl FileNode {
         if env.file.len()?.0 < HEADER_LEN.try_into().unwrap_or(u64::MAX) {
             return Ok(Rewrapped::Current);
         }
-        let Some(Peeked { state: before, header: parsed, changes }) = self.peek(env)? else {
+        let Some(Peeked { state: before, header: parsed, .. }) = self.peek(env)? else {
             return Ok(Rewrapped::Current);
         };
         if !env.data_keys.is_stale(&before.envelope)? {
@@ -68,12 +68,9 @@ impl FileNode {
                 Some(now) => {
                     now.envelope == before.envelope && now.prelude.file == before.prelude.file
                 }
-                // Nobody has the file open. It may have got another home.
-                None => {
-                    self.header_changes() == changes
-                        || HeaderState::peek(env.file, env.data_keys)
-                            .is_ok_and(|(now, _)| now.envelope == before.envelope)
-                }
+                // Nobody has the file open: what was read is what is there, under these locks.
+                None => HeaderState::peek(env.file, env.data_keys)
+                    .is_ok_and(|(now, _)| now.envelope == before.envelope),
             };
             if !unchanged {
                 return Ok(Rewrapped::Overtaken);

@@ -19,8 +19,8 @@ const PERIOD: Duration = Duration::from_micros(300);
 pub(crate) struct Duty {
     /// Threads in read(2), or about to be. Those that have not had a request yet are not counted.
     reading: AtomicUsize,
-    /// Requests that were taken.
-    taken: AtomicU64,
+    /// Requests that came.
+    requests: AtomicU64,
     /// Threads that are parked; changed under `lobby`.
     parked: AtomicUsize,
     /// The deputy looks again within a period.
@@ -63,7 +63,7 @@ impl Duty {
         if self.count_thread(false) {
             self.reading.fetch_sub(1, SeqCst);
         }
-        self.taken.fetch_add(1, SeqCst);
+        self.requests.fetch_add(1, SeqCst);
         let is_unwatched = self.reading.load(SeqCst) == 0
             && self.parked.load(SeqCst) > 0
             && !self.watched.load(SeqCst);
@@ -151,14 +151,14 @@ impl Duty {
 
     /// What the deputy has to do, by what it saw last.
     fn look(&self, last: &mut Look) -> Watch {
-        let taken = self.taken.load(SeqCst);
+        let requests = self.requests.load(SeqCst);
         let is_unread = self.reading.load(SeqCst) == 0;
-        let is_same = last.taken == Some(taken);
+        let is_same = last.requests == Some(requests);
         if is_unread && is_same && last.was_unread {
             let goes = self.reading.compare_exchange(0, 1, SeqCst, SeqCst).is_ok();
             return if goes { Watch::Go } else { Watch::Soon };
         }
-        *last = Look { taken: Some(taken), was_unread: is_unread };
+        *last = Look { requests: Some(requests), was_unread: is_unread };
         if is_unread || !is_same {
             self.watched.store(true, SeqCst);
             return Watch::Soon;
@@ -199,7 +199,7 @@ impl Duty {
 /// What the deputy saw.
 #[derive(Debug, Default)]
 struct Look {
-    taken: Option<u64>,
+    requests: Option<u64>,
     was_unread: bool,
 }
 
