@@ -30,6 +30,7 @@ use crate::control::{Failure, Keys, Kind, Reply, make_socket_dir, real_path, soc
 use crate::format::KmsPlace;
 use crate::fs::{KeyLimits, OpenOptions, Volume};
 use crate::fuse::{Mounter, remount};
+use crate::lower::reserve_descriptors;
 
 /// Runs the command.
 ///
@@ -129,6 +130,9 @@ fn check(settings: &MountWords) -> Result<(), Failure> {
 /// Opens the volume, after making it if that was asked for.
 fn open(settings: &MountWords, global: &Global) -> Result<Opened, Failure> {
     check(settings)?;
+    if let Err(error) = reserve_descriptors() {
+        tracing::debug!(%error, "descriptors are not reserved");
+    }
     let args = &settings.args;
     // Its threads stand outside of the fence: they run the commands of the configuration.
     let (telling, options) = Telling::start(args.config.as_deref(), None)?;

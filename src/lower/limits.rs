@@ -1,11 +1,16 @@
 //! Limits of the process: how many descriptors, and no core dumps.
 
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::fcntl_dupfd_cloexec;
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
 };
 
 use super::types::{LowerError, call};
+
+/// Descriptors that a process that mounts has room for from the beginning: 128 KiB of the kernel's memory.
+const DESCRIPTORS_RESERVED: u64 = 16 * 1024;
 
 /// Raises the number of descriptors that the process may have to its hard limit; the limit then.
 ///
@@ -15,6 +20,21 @@ pub fn raise_descriptor_limit() -> u64 {
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     let limit = if raised.is_ok() { maximum } else { current };
     limit.unwrap_or(u64::MAX)
+}
+
+/// Makes room in the process' table of descriptors, as far as its limit allows. To be called before the process
+/// has threads.
+///
+/// The kernel doubles the table when it is full, and where there are threads it waits for all processors to
+/// forget the old one (`expand_fdtable` in fs/file.c): 10 ms and more during which nothing can be opened.
+///
+/// # Errors
+/// What open and fcntl answer; nothing depends on it.
+pub fn reserve_descriptors() -> Result<(), LowerError> {
+    let wanted = DESCRIPTORS_RESERVED.min(raise_descriptor_limit()).saturating_sub(1);
+    let last = i32::try_from(wanted).unwrap_or(i32::MAX);
+    let any = call("open", || openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()))?;
+    call("fcntl", || fcntl_dupfd_cloexec(&any, last)).map(drop)
 }
 
 /// Keeps data keys out of core dumps, and other processes of the user out of our memory.
@@ -51,6 +71,15 @@ mod tests {
         let now = getrlimit(Resource::Nofile);
         assert_eq!(now.current, now.maximum);
         assert_eq!(now.current.unwrap_or(u64::MAX), limit);
+    }
+
+    #[test]
+    fn table_of_descriptors_has_room() {
+        reserve_descriptors().unwrap();
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let room = status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap();
+        let room: u64 = room.trim().parse().unwrap();
+        assert!(room >= DESCRIPTORS_RESERVED.min(raise_descriptor_limit()), "{room}");
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub use entries::{Entries, LowerEntry};
 pub use file::{CAPABILITY, OsFile};
 pub use identity::{acting_as, is_in_group};
 pub use inode::Inode;
-pub use limits::{lock_memory, no_core_dumps, raise_descriptor_limit};
+pub use limits::{lock_memory, no_core_dumps, raise_descriptor_limit, reserve_descriptors};
 pub use pinned::Pinned;
 pub use types::{
     Access, LowerError, LowerFile, LowerId, LowerRename, LowerStat, LowerStatFs, LowerTime, Marks,

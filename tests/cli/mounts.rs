@@ -41,6 +41,20 @@ fn a_mount_answers_at_once_and_is_really_gone_afterwards() {
     sandbox.line("umount mnt").assert_refused(1, "no volume is mounted there");
 }
 
+/// Law: the table of descriptors does not grow while files are opened, which would hold up all of them.
+#[test]
+fn a_mount_has_room_for_the_files_that_it_opens() {
+    let Some(sandbox) = Sandbox::with_mount() else { return };
+    let pid = sandbox.json("status mnt --json")["mount"]["pid"].as_u64().unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let number = |name: &str| -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().parse().unwrap()
+    };
+    assert!(number("FDSize:") >= 1024, "{status}");
+    assert!(number("Threads:") > 1, "{status}");
+}
+
 /// Rewraps until nothing is left: the mount's own worker may be at the same file.
 fn rewrap_all(sandbox: &Sandbox) {
     wait_for("end of rewrapping", || sandbox.json("rewrap mnt --json")["left"] == 0);
