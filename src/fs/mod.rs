@@ -26,6 +26,7 @@ mod io;
 mod key_limits;
 mod leaving;
 mod lifecycle;
+mod listings;
 mod lookup;
 mod names;
 mod nodes;

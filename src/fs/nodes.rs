@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 
 use crate::format::marker::DirMarker;
 use crate::fs::file::FileNode;
+use crate::fs::listings::Listing;
 use crate::fs::unsynced::Unsynced;
 use crate::fs::written::Written;
 use crate::fs::{FsError, NodeId};
@@ -56,6 +57,8 @@ pub struct Node {
     marker: RwLock<Option<DirMarker>>,
     /// Serialises changes of a directory. Rank DIR.
     pub entries: RwLock<()>,
+    /// What the kernel knows of a directory's entries.
+    pub(super) listing: Listing,
     /// Whether name, sidecar and (of a directory) marker are known to be durable.
     pub name_durable: AtomicBool,
     /// Of a directory: entries whose own files are not known to be durable.
@@ -79,6 +82,7 @@ impl Node {
             written: Written::default(),
             marker: RwLock::new(Rank::Cache, None),
             entries: RwLock::new(Rank::Dir, ()),
+            listing: Listing::default(),
             name_durable: AtomicBool::new(true),
             unsynced: Mutex::new(Rank::Cache, Unsynced::default()),
             at_home: AtomicBool::new(false),

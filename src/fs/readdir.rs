@@ -33,7 +33,14 @@ impl Volume {
         sink: &mut dyn FnMut(&DirEntry) -> ControlFlow<()>,
     ) -> Result<(), FsError> {
         let node = self.nodes.find(node)?;
-        self.entries_of(&node, cookie, &mut |entry, _| Ok(sink(&entry)))
+        let mut given = 0;
+        let walked = self.entries_of(&node, cookie, &mut |entry, _| {
+            let flow = sink(&entry);
+            given += u32::from(flow.is_continue());
+            Ok(flow)
+        });
+        node.listing.gave(given, cookie == 0);
+        walked
     }
 
     /// As [`Volume::read_dir`], with attributes (`None` for `.` and `..`); counts a lookup for each
@@ -49,7 +56,8 @@ impl Volume {
     ) -> Result<(), FsError> {
         let node = self.nodes.find(node)?;
         let dir = self.dir_of(&node)?;
-        self.entries_of(&node, cookie, &mut |entry, lower| {
+        let mut given = 0;
+        let walked = self.entries_of(&node, cookie, &mut |entry, lower| {
             let Some(lower) = lower else {
                 return Ok(sink(&entry, None));
             };
@@ -64,9 +72,12 @@ impl Volume {
             let flow = sink(&entry, Some(&attr));
             if flow.is_continue() {
                 self.nodes.reach(&stat, &node, lower, 1)?;
+                given += 1;
             }
             Ok(flow)
-        })
+        });
+        node.listing.gave(given, cookie == 0);
+        walked
     }
 
     /// Walks the lower entries; `visit` gets the lower name of all but `.` and `..`.

@@ -5,6 +5,8 @@
 //! `fuse_file_open`; fs/fuse/dir.c, `fuse_atomic_open`): a new file costs LOOKUP, MKNOD and WRITE,
 //! and a cached one costs nothing to open, read and close.
 
+mod notices;
+
 use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::io;
@@ -110,13 +112,6 @@ impl Adapter {
         }
     }
 
-    /// An ACL may change a file's mode. A kernel that knows ACLs then forgets the mode by itself.
-    fn forget_mode(&self, ino: INodeNo, xattr: &OsStr) {
-        if self.root_only && xattr.as_bytes().starts_with(b"system.posix_acl_") {
-            self.forget_attributes(ino);
-        }
-    }
-
     /// Clears suid and sgid where the kernel does not expect that, and would show them on; unless the
     /// caller may keep them.
     fn clear_set_id(&self, volume: &Volume, ino: INodeNo, req: &Request) -> Result<(), FsError> {
@@ -129,25 +124,6 @@ impl Adapter {
             self.forget_attributes(ino);
         }
         Ok(())
-    }
-
-    /// Makes the kernel ask for a mode that it has not changed itself.
-    fn forget_attributes(&self, ino: INodeNo) {
-        if let Some(invalidator) = self.invalidator.get() {
-            // Fails for a node that the kernel does not know, which then has no mode to forget.
-            let _ = invalidator.invalidate_attributes(node(ino));
-        }
-    }
-
-    /// Lets the next write(2) to the file fail as a gathered one did, where the kernel waits for what
-    /// it writes back.
-    fn tell_next_writer(&self, node: NodeId, errno: Errno) {
-        if let Seeking::Gathered(seeker) = &self.seeking
-            && NoRoom::is(errno)
-            && self.no_room.met(node, errno)
-        {
-            seeker.forget_attributes(node);
-        }
     }
 
     fn reply_entry(&self, made: Result<Attr, Errno>, reply: ReplyEntry) {
@@ -235,6 +211,7 @@ impl Filesystem for Adapter {
             return reply.error(errno);
         }
         self.reply_attr(self.guard.run(Op::GetAttr, |v| v.attr(node(ino))), reply);
+        self.list_again(ino);
     }
 
     fn setattr(
@@ -399,6 +376,10 @@ impl Filesystem for Adapter {
                 Err(errno) => reply.error(errno),
             }
         });
+        // Once for a file, not for each of its parts.
+        if at == 0 {
+            self.list_again(ino);
+        }
     }
 
     fn write(

@@ -23,6 +23,11 @@ impl Guard {
         Self { volume, counters, patience: Patience::new(threads) }
     }
 
+    /// For what is no request.
+    pub(crate) fn volume(&self) -> &Volume {
+        &self.volume
+    }
+
     /// Counts a request.
     pub(crate) fn count(&self, op: Op) {
         self.counters.count(op);

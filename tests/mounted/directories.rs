@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode};
 
@@ -234,5 +235,41 @@ fn dot_and_dot_dot_are_listed_with_their_inode_numbers() {
             }
             volume.remount();
         }
+    });
+}
+
+/// Law: when the kernel has forgotten attributes of many files of a directory, a listing brings them all
+/// instead of a request for each.
+#[test]
+fn listing_brings_attributes_that_the_kernel_forgot() {
+    const FILES: usize = 64;
+    const PATIENCE: Duration = Duration::from_secs(20);
+    MountedVolume::both(|volume| {
+        let dir = volume.path("d");
+        fs::create_dir(&dir).unwrap();
+        let files: Vec<_> = (0..FILES).map(|no| dir.join(no.to_string())).collect();
+        let rewrite = || files.iter().for_each(|file| write(file, "content"));
+        let list = || assert_eq!(fs::read_dir(&dir).unwrap().count(), FILES);
+        // Gives how many requests that took.
+        let look = |volume: &MountedVolume| {
+            let before = volume.count("getattr");
+            files.iter().for_each(|file| assert_eq!(file.metadata().unwrap().len(), 7));
+            volume.count("getattr") - before
+        };
+        rewrite();
+        list();
+        rewrite();
+        assert!(look(volume) >= 64);
+        rewrite();
+        let (listings, start) = (volume.count("readdirplus"), Instant::now());
+        while volume.count("readdirplus") == listings {
+            assert!(start.elapsed() < PATIENCE, "the kernel lists from its cache");
+            list();
+        }
+        assert!(look(volume) < 8);
+        // Nothing was forgotten since, so this one asks nothing.
+        let listings = volume.count("readdirplus");
+        list();
+        assert_eq!(volume.count("readdirplus"), listings);
     });
 }
