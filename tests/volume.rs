@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "volume/ahead.rs"]
+mod ahead;
 #[path = "volume/bench.rs"]
 mod bench;
 #[path = "volume/key_limits.rs"]

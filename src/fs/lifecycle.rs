@@ -245,6 +245,7 @@ impl Volume {
             data_keys,
             open_nodes: OpenNodes::new(raise_descriptor_limit()),
             leaving: Leaving::default(),
+            in_order: AtomicBool::new(false),
             rewraps: RewrapQueue::default(),
             clock,
             trust,

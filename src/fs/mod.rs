@@ -6,6 +6,7 @@
 //! `file`, `content`, `resize`, `holes`, `header_io`, `rewrap` and `recover`, which know no names and
 //! run on any [`crate::lower::LowerFile`].
 
+mod ahead;
 mod archive;
 mod archive_restore;
 mod attrs;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use crate::format::marker::DirMarker;
+use crate::fs::ahead::Order;
 use crate::fs::file::FileNode;
 use crate::fs::listings::Listing;
 use crate::fs::unsynced::Unsynced;
@@ -59,6 +60,8 @@ pub struct Node {
     pub entries: RwLock<()>,
     /// What the kernel knows of a directory's entries.
     pub(super) listing: Listing,
+    /// In which order a directory's files are listed, and read.
+    pub(super) order: Order,
     /// Whether name, sidecar and (of a directory) marker are known to be durable.
     pub name_durable: AtomicBool,
     /// Of a directory: entries whose own files are not known to be durable.
@@ -83,6 +86,7 @@ impl Node {
             marker: RwLock::new(Rank::Cache, None),
             entries: RwLock::new(Rank::Dir, ()),
             listing: Listing::default(),
+            order: Order::default(),
             name_durable: AtomicBool::new(true),
             unsynced: Mutex::new(Rank::Cache, Unsynced::default()),
             at_home: AtomicBool::new(false),

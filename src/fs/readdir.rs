@@ -57,6 +57,7 @@ impl Volume {
         let node = self.nodes.find(node)?;
         let dir = self.dir_of(&node)?;
         let mut given = 0;
+        let mut listed = node.order.list(&self.nodes, cookie == 0);
         let walked = self.entries_of(&node, cookie, &mut |entry, lower| {
             let Some(lower) = lower else {
                 return Ok(sink(&entry, None));
@@ -71,8 +72,11 @@ impl Volume {
             let attr = self.attr_of_entry(&dir, lower, &stat)?;
             let flow = sink(&entry, Some(&attr));
             if flow.is_continue() {
-                self.nodes.reach(&stat, &node, lower, 1)?;
+                let reached = self.nodes.reach(&stat, &node, lower, 1)?;
                 given += 1;
+                if stat.kind == NodeKind::File && stat.len.0 > 0 {
+                    listed.gave(&reached);
+                }
             }
             Ok(flow)
         });

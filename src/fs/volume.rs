@@ -45,6 +45,8 @@ pub struct Volume {
     pub(super) open_nodes: OpenNodes,
     /// Removed files that the kernel is about to forget.
     pub(super) leaving: Leaving,
+    /// The files of a directory were read as it lists them (`ahead`).
+    pub(super) in_order: AtomicBool,
     pub(super) rewraps: RewrapQueue,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) trust: Trust,

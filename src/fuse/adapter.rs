@@ -25,7 +25,7 @@ use fuser::{
 
 use crate::fs::{Attr, FsError, NodeId, SetAttr, Volume};
 use crate::fuse::convert::{
-    allocate_how, asking, bare_attr, caller, entry_attr, file_attr, file_type, node,
+    allocate_how, asking, bare_attr, caller, entry_attr, expecting, file_attr, file_type, node,
     permission_bits, plain_name, rename_how, seek_to, set_time, sync_scope, unprivileged,
     visible_xattrs, write_how, xattr_how,
 };
@@ -379,6 +379,8 @@ impl Filesystem for Adapter {
         // Once for a file, not for each of its parts.
         if at == 0 {
             self.list_again(ino);
+            let _expecting = expecting(req);
+            self.guard.aside(|v| v.read_ahead(node(ino)));
         }
     }
 

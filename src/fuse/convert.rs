@@ -26,7 +26,12 @@ pub(crate) fn node(ino: INodeNo) -> NodeId {
 
 /// The key service's audit records tell for which process this thread asks.
 pub(crate) fn asking(request: &Request) -> Asking {
-    Process { pid: request.pid(), uid: request.uid() }.asking()
+    Process { pid: request.pid(), uid: request.uid(), is_expected: false }.asking()
+}
+
+/// As [`asking`], for what the process is expected to ask for.
+pub(crate) fn expecting(request: &Request) -> Asking {
+    Process { pid: request.pid(), uid: request.uid(), is_expected: true }.asking()
 }
 
 /// Who sent the request.

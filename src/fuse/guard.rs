@@ -50,6 +50,14 @@ impl Guard {
         self.patience.with(&self.volume, || self.attempt(op, &mut work))
     }
 
+    /// Does something that nobody waits for.
+    pub(crate) fn aside(&self, work: impl FnOnce(&Volume)) {
+        let _ = self.attempt(Op::Read, |volume| {
+            work(volume);
+            Ok(())
+        });
+    }
+
     fn attempt<T>(
         &self,
         op: Op,

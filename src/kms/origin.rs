@@ -14,6 +14,8 @@ pub struct Process {
     pub pid: u32,
     /// Its user.
     pub uid: u32,
+    /// It has not asked yet: it is expected to.
+    pub is_expected: bool,
 }
 
 thread_local! {
@@ -67,7 +69,10 @@ mod tests {
     #[test]
     fn a_thread_asks_for_one_process_at_a_time() {
         assert_eq!(Process::current(), None);
-        let (a, b) = (Process { pid: 1, uid: 0 }, Process { pid: 2, uid: 0 });
+        let (a, b) = (
+            Process { pid: 1, uid: 0, is_expected: false },
+            Process { pid: 2, uid: 0, is_expected: true },
+        );
         let outer = a.asking();
         {
             let _inner = b.asking();

@@ -1,10 +1,11 @@
 //! A real open file as a [`LowerFile`].
 
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FallocateFlags, Mode, SeekFrom, XattrFlags, fallocate, fchmod, fdatasync, fgetxattr,
-    fsetxattr, fstat, fsync, ftruncate, futimens, seek,
+    Advice, AtFlags, FallocateFlags, Mode, SeekFrom, XattrFlags, fadvise, fallocate, fchmod,
+    fdatasync, fgetxattr, fsetxattr, fstat, fsync, ftruncate, futimens, seek,
 };
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
@@ -19,6 +20,9 @@ pub const CAPABILITY: &str = "security.capability";
 
 /// Bytes; more than any version of it has (linux/capability.h, `vfs_ns_cap_data`: 24).
 const CAPABILITY_LEN_MAX: usize = 64;
+
+/// Bytes at the beginning of a file that are read before they are asked for.
+const SOON_LEN: u64 = 128 * 1024;
 
 /// An open regular file of the lower filesystem. Its position is never used, but by `next_data`.
 #[derive(Debug)]
@@ -41,6 +45,12 @@ impl OsFile {
     /// What statx answers.
     pub fn stat(&self) -> Result<LowerStat, LowerError> {
         stat_at(self.as_fd(), "", AtFlags::EMPTY_PATH)
+    }
+
+    /// Lets the lower filesystem begin to read the file, which is about to be read.
+    pub fn read_soon(&self) {
+        // Where that is not known, it is read later.
+        let _ = fadvise(&self.0, 0, NonZeroU64::new(SOON_LEN), Advice::WillNeed);
     }
 
     /// Sets permission, set-id and sticky bits.

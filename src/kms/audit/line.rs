@@ -161,7 +161,11 @@ fn push_asker(out: &mut Vec<u8>, record: &Record<'_>) {
         string(out, file);
         raw(out, ",");
     }
-    raw(out, &format!("\"pid\":{},\"uid\":{}}}", process.pid, process.uid));
+    raw(out, &format!("\"pid\":{},\"uid\":{}", process.pid, process.uid));
+    if process.is_expected {
+        raw(out, ",\"readAhead\":true");
+    }
+    raw(out, "}");
 }
 
 /// `serviceEventDetails`: what the service acted on.
@@ -376,13 +380,17 @@ mod tests {
             keys: [None, None],
             error: None,
             client: None,
-            process: Some(Process { pid: 7, uid: 1000 }),
+            process: Some(Process { pid: 7, uid: 1000, is_expected: false }),
         };
         let value = json(&record);
         assert!(value["requestParameters"].is_null() && value.get("errorCode").is_none());
         assert_eq!(value["userIdentity"]["invokedBy"], "fs.kmsfs.internal");
         assert_eq!(value["sourceIPAddress"], "fs.kmsfs.internal");
         assert_eq!(value["additionalEventData"], serde_json::json!({"pid": 7, "uid": 1000}));
+        let expected = Some(Process { pid: 7, uid: 1000, is_expected: true });
+        let value = json(&Record { process: expected, ..record });
+        let shown = serde_json::json!({"pid": 7, "uid": 1000, "readAhead": true});
+        assert_eq!(value["additionalEventData"], shown);
     }
 
     /// As CloudTrail has them: AWS KMS developer guide, "RotateKey", "DeleteExpiredKeyMaterial".
