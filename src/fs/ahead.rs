@@ -51,6 +51,8 @@ struct DirOrder {
     first: Slot,
     /// The last that was listed.
     last: Slot,
+    /// What was read last.
+    latest: Slot,
     /// What is read next, if they are read in order.
     expected: Slot,
     /// How many were, in a row.
@@ -58,13 +60,17 @@ struct DirOrder {
 }
 
 impl DirOrder {
-    /// A file was read that `next` is listed behind. Gives how many before it were read in order. The first
-    /// of a directory goes on where `in_order` says that they were in the directory before.
-    fn read(&self, file: NodeId, next: NodeId, in_order: &AtomicBool) -> u32 {
+    /// A file was read, or looked at, that `next` is listed behind. Gives how many before it were, in order. The
+    /// first of a directory goes on where `in_order` says that they were in the directory before.
+    fn follow(&self, file: NodeId, next: NodeId, in_order: &AtomicBool) -> u32 {
+        let run = self.run.load(Ordering::Relaxed);
+        if self.latest.replace(file) == file {
+            return run;
+        }
         let is_expected = self.expected.replace(next) == file;
         let is_first = self.first.get() == file;
         let run = match is_expected {
-            true => self.run.load(Ordering::Relaxed).saturating_add(1),
+            true => run.saturating_add(1),
             false if is_first && in_order.load(Ordering::Relaxed) => RUN_MIN,
             false => 0,
         };
@@ -104,13 +110,22 @@ impl Listed<'_> {
 }
 
 impl Volume {
+    /// A file of a directory was read or looked at. Whether those before it were as well, in the order in
+    /// which the directory lists them.
+    pub(super) fn is_in_order(&self, parent: &Node, file: &Node) -> bool {
+        self.follow(parent, file) >= RUN_MIN
+    }
+
+    fn follow(&self, parent: &Node, file: &Node) -> u32 {
+        let next = file.order.next.get();
+        parent.order.dir.get().map_or(0, |dir| dir.follow(file.id, next, &self.in_order))
+    }
+
     /// A file was read from its first byte on. If those before it were read as their directory lists them,
     /// the next is made ready. No lock is held.
     pub fn read_ahead(&self, file: NodeId) {
         let Ok(node) = self.nodes.find(file) else { return };
-        let Some(parent) = node.parent() else { return };
-        let Some(dir) = parent.order.dir.get() else { return };
-        let run = dir.read(file, node.order.next.get(), &self.in_order);
+        let run = node.parent().map_or(0, |parent| self.follow(&parent, &node));
         if run < RUN_MIN {
             return;
         }
@@ -140,7 +155,7 @@ mod tests {
     /// Runs of files that are listed by their numbers from 1 on.
     fn runs(dir: &DirOrder, in_order: &AtomicBool, read: &[u64]) -> Vec<u32> {
         dir.first.set(NodeId(1));
-        read.iter().map(|&no| dir.read(NodeId(no), NodeId(no + 1), in_order)).collect()
+        read.iter().map(|&no| dir.follow(NodeId(no), NodeId(no + 1), in_order)).collect()
     }
 
     #[test]
@@ -148,7 +163,8 @@ mod tests {
         let in_order = AtomicBool::new(false);
         assert_eq!(runs(&DirOrder::default(), &in_order, &[5, 3, 8, 1]), [0; 4]);
         assert!(!in_order.load(Ordering::Relaxed));
-        assert_eq!(runs(&DirOrder::default(), &in_order, &[1, 2, 3, 4, 7, 8]), [0, 1, 2, 3, 0, 1]);
+        assert_eq!(runs(&DirOrder::default(), &in_order, &[1, 2, 2, 3, 3, 4]), [0, 1, 1, 2, 2, 3]);
+        assert_eq!(runs(&DirOrder::default(), &in_order, &[1, 2, 3, 7, 8]), [2, 3, 4, 0, 1]);
         assert!(!in_order.load(Ordering::Relaxed));
     }
 

@@ -239,8 +239,7 @@ impl FileNode {
         let mut content = self.content.write();
         // A rewrap, another name, or a whole new content may have come while the key service was asked.
         // Then the caller asks again.
-        let is_overtaken = self.header_changes.load(Ordering::Acquire) != changes;
-        if is_overtaken || !matches!(content.stage, Stage::Unknown) {
+        if self.is_header_changed(changes) || !matches!(content.stage, Stage::Unknown) {
             return Ok(());
         }
         let keys = keys?;
@@ -313,6 +312,12 @@ impl FileNode {
     /// the write must find another count. The content lock is held since before, or shared and the header lock.
     pub(super) fn header_changed(&self) {
         self.header_changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether the header on disk is not what was read behind this count. The locks are held that
+    /// `header_changed` asks for.
+    pub(super) fn is_header_changed(&self, since: u64) -> bool {
+        self.header_changes.load(Ordering::Acquire) != since
     }
 
     /// Runs `work` while nobody writes an envelope, which would keep the marks that it found.

@@ -3,6 +3,9 @@
 //! The kernel forgets the access time of a file that is read, and the number of blocks of one that is closed,
 //! and asks for the attributes of each of them when a program calls stat(2). A listing brings those of
 //! all files of a directory at once, but a directory that has been listed is listed without asking.
+//!
+//! Only what is read or asked for as the directory lists it counts: such a program lists before it asks. One
+//! that asks by names of its own, as git does, gets attributes one by one, and lists from the cache.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -40,8 +43,10 @@ impl Volume {
     /// The kernel has forgotten, or forgets now, attributes of a file. Gives the directory, if any, whose cached
     /// entries it had better drop.
     pub fn forgot_attributes(&self, node: NodeId) -> Option<NodeId> {
-        let parent = self.nodes.find(node).ok()?.parent()?;
-        parent.listing.forgot_one().then_some(parent.id)
+        let node = self.nodes.find(node).ok()?;
+        let parent = node.parent()?;
+        let counts = self.is_in_order(&parent, &node) && parent.listing.forgot_one();
+        counts.then_some(parent.id)
     }
 }
 

@@ -44,6 +44,7 @@ mod rewrap_queue;
 mod salvage;
 mod status;
 mod sweep;
+mod sweep_hands;
 mod traces;
 mod types;
 mod unsynced;

@@ -346,6 +346,13 @@ impl NodeTable {
         Ok(node)
     }
 
+    /// Counts one more lookup of a node that somebody counts lookups of.
+    pub fn hold(&self, node: &Node) {
+        // `forget` lets go of it under the exclusive lock.
+        let _nodes = self.nodes.read();
+        node.lookups.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Forgotten nodes that are not known to be durable. They are, once the lower filesystem is
     /// synced; if that fails, they are given back.
     pub fn take_undurable(&self) -> HashSet<NodeId> {

@@ -1,5 +1,6 @@
 //! Rewrap of one file: its envelope moves to the current material, its records are not touched.
 
+use crate::format::envelope::Envelope;
 use crate::format::layout::HEADER_LEN;
 use crate::fs::FsError;
 use crate::fs::data_keys::envelope_of;
@@ -47,12 +48,39 @@ impl FileNode {
         if env.file.len()?.0 < HEADER_LEN.try_into().unwrap_or(u64::MAX) {
             return Ok(Rewrapped::Current);
         }
-        let Some(Peeked { state: before, header: parsed, .. }) = self.peek(env)? else {
-            return Ok(Rewrapped::Current);
-        };
-        if !env.data_keys.is_stale(&before.envelope)? {
-            return Ok(Rewrapped::Current);
+        match self.find_stale(env, |_| true)? {
+            Some(stale) => self.rewrap_stale(env, stale),
+            None => Ok(Rewrapped::Current),
         }
+    }
+
+    /// The header, if its envelope is wanted and is not what its policy resolves to now.
+    ///
+    /// # Errors
+    /// As [`FileNode::is_stale`].
+    pub(super) fn find_stale(
+        &self,
+        env: &FileEnv<'_>,
+        is_wanted: impl FnOnce(&Envelope) -> bool,
+    ) -> Result<Option<Peeked>, FsError> {
+        let Some(peeked) = self.peek(env)? else { return Ok(None) };
+        let envelope = &peeked.state.envelope;
+        Ok(match is_wanted(envelope) && env.data_keys.is_stale(envelope)? {
+            true => Some(peeked),
+            false => None,
+        })
+    }
+
+    /// Moves an envelope that was found stale to the current material.
+    ///
+    /// # Errors
+    /// As [`FileNode::rewrap`].
+    pub(super) fn rewrap_stale(
+        &self,
+        env: &FileEnv<'_>,
+        stale: Peeked,
+    ) -> Result<Rewrapped, FsError> {
+        let Peeked { state: before, header: parsed, changes } = stale;
         let wrapped = env.data_keys.re_encrypt(&before.prelude, &before.envelope)?;
         let old = &before.envelope;
         let envelope = envelope_of(wrapped, old.policy, old.sequence, old.sparse);
@@ -64,15 +92,7 @@ impl FileNode {
         let written = {
             let _content = self.content.read();
             let mut header = self.header.lock();
-            let unchanged = match header.as_ref() {
-                Some(now) => {
-                    now.envelope == before.envelope && now.prelude.file == before.prelude.file
-                }
-                // Nobody has the file open: what was read is what is there, under these locks.
-                None => HeaderState::peek(env.file, env.data_keys)
-                    .is_ok_and(|(now, _)| now.envelope == before.envelope),
-            };
-            if !unchanged {
+            if self.is_header_changed(changes) {
                 return Ok(Rewrapped::Overtaken);
             }
             let mut state = header.take().unwrap_or(HeaderState { synced: false, ..before });

@@ -4,16 +4,21 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::format::envelope::Envelope;
+use crate::fs::file::FileEnv;
 use crate::fs::header_io::HeaderState;
 use crate::fs::nodes::Node;
 use crate::fs::rewrap::Rewrapped;
+use crate::fs::sweep_hands::{Hands, Progress, Sweep};
 use crate::fs::{FsError, KeyLimits, Volume};
 use crate::kms::KeyArn;
-use crate::lower::{LowerStat, NodeKind, TimeSpec};
+use crate::lower::{NodeKind, TimeSpec};
+
+/// How often a sweep looks again at a file whose header somebody else changes.
+const OVERTAKEN_MAX: u32 = 3;
 
 /// What a sweep rewraps, and how fast.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -30,6 +35,13 @@ pub struct RewrapOptions {
     pub max_secs: Option<f64>,
     /// Leaves the new mtime, so that tools that compare times see the change.
     pub touch: bool,
+}
+
+impl RewrapOptions {
+    fn is_wanted(&self, envelope: &Envelope) -> bool {
+        let its_key = self.key_arn.as_ref().is_none_or(|arn| *arn == envelope.key_arn);
+        its_key && self.material.is_none_or(|material| envelope.material == Some(material))
+    }
 }
 
 /// How far a sweep is.
@@ -78,9 +90,18 @@ pub struct UsageRow {
 }
 
 impl Volume {
-    /// Rewraps one file if it is stale. Its mtime stays, unless `touch`.
-    pub(super) fn rewrap_node(&self, node: &Arc<Node>, touch: bool) -> Result<Rewrapped, FsError> {
-        let done = self.with_file_mut(node, |env| node.file.rewrap(env))?;
+    /// Rewraps one file if it is stale. Its mtime stays.
+    pub(super) fn rewrap_node(&self, node: &Arc<Node>) -> Result<Rewrapped, FsError> {
+        self.rewrap_file(node, false, |env| node.file.rewrap(env))
+    }
+
+    fn rewrap_file(
+        &self,
+        node: &Arc<Node>,
+        touch: bool,
+        rewrap: impl FnOnce(&FileEnv<'_>) -> Result<Rewrapped, FsError>,
+    ) -> Result<Rewrapped, FsError> {
+        let done = self.with_file_mut(node, rewrap)?;
         if done == Rewrapped::Done && touch {
             self.set_times(node, None, Some(TimeSpec::Now))?;
         }
@@ -98,48 +119,62 @@ impl Volume {
         options: &RewrapOptions,
         progress: &mut dyn FnMut(&RewrapReport) -> ControlFlow<()>,
     ) -> Result<RewrapReport, FsError> {
-        let mut sweep = Sweep {
-            options,
-            report: RewrapReport::default(),
-            started: Instant::now(),
-            over: false,
-        };
+        let sweep = Sweep::new(options);
         if paths.is_empty() && !options.dry_run {
             self.rewrap_volume_key()?;
         }
-        for start in self.starts(paths)? {
-            let stat = self.stat_of(&start)?;
-            if stat.kind == NodeKind::File {
-                self.sweep_file(&mut sweep, &start, &stat);
-            }
-            if stat.kind == NodeKind::Dir {
-                self.walk(
-                    &start,
-                    &mut |visit| {
-                        if visit.stat.kind == NodeKind::File {
-                            self.sweep_file(&mut sweep, visit.node, visit.stat);
-                            if progress(&sweep.report).is_break() {
-                                sweep.over = true;
-                            }
-                        }
-                        // A file that is left behind still has to be counted; a stop does not.
-                        Ok(match sweep.over && !sweep.options.dry_run {
-                            true => ControlFlow::Break(()),
-                            false => ControlFlow::Continue(()),
-                        })
-                    },
-                    &mut |path, error| skipped(path, error),
-                )?;
-            }
-            self.let_go(&start);
-        }
-        if sweep.report.rewrapped > 0 {
+        let starts = self.starts(paths)?;
+        std::thread::scope(|scope| {
+            let mut hands = Hands::start(scope, self, &sweep)?;
+            let mut starts = starts.iter();
+            let walked = starts.try_for_each(|s| self.sweep_below(&sweep, &mut hands, s, progress));
+            hands.finish(progress);
+            walked
+        })?;
+        let report = sweep.so_far();
+        if report.rewrapped > 0 {
             // A file that was truncated meanwhile, and not synced, could come back after a power cut
             // under material that nobody needs any more.
             self.root.sync_fs()?;
         }
-        let _ = progress(&sweep.report);
-        Ok(sweep.report)
+        let _ = progress(&report);
+        Ok(report)
+    }
+
+    /// Hands over every file from `start` on.
+    fn sweep_below(
+        &self,
+        sweep: &Sweep<'_>,
+        hands: &mut Hands<'_, '_>,
+        start: &Arc<Node>,
+        progress: Progress<'_>,
+    ) -> Result<(), FsError> {
+        let stat = self.stat_of(start)?;
+        if stat.kind == NodeKind::File {
+            sweep.change(|report| report.seen += 1);
+            hands.give(start, progress);
+        }
+        if stat.kind == NodeKind::Dir {
+            self.walk(
+                start,
+                &mut |visit| {
+                    if visit.stat.kind == NodeKind::File {
+                        sweep.change(|report| report.seen += 1);
+                        if visit.stat.len.0 > 0 {
+                            hands.give(visit.node, progress);
+                        }
+                        sweep.tell(progress);
+                    }
+                    Ok(match sweep.is_over() {
+                        true => ControlFlow::Break(()),
+                        false => ControlFlow::Continue(()),
+                    })
+                },
+                &mut |path, error| skipped(path, error),
+            )?;
+        }
+        self.let_go(start);
+        Ok(())
     }
 
     fn starts(&self, paths: &[PathBuf]) -> Result<Vec<Arc<Node>>, FsError> {
@@ -149,42 +184,41 @@ impl Volume {
         paths.iter().map(|path| self.nodes.find(self.resolve(path)?)).collect()
     }
 
-    fn sweep_file(&self, sweep: &mut Sweep<'_>, node: &Arc<Node>, stat: &LowerStat) {
-        sweep.report.seen += 1;
-        if stat.len.0 == 0 {
-            return;
-        }
-        let wanted = self.with_file(node, |env| {
-            // Emptied since it was looked at.
-            let Some(peeked) = node.file.peek(env)? else { return Ok(false) };
-            let envelope = peeked.state.envelope;
-            let its_key = sweep.options.key_arn.as_ref().is_none_or(|arn| *arn == envelope.key_arn);
-            let its_material = sweep.options.material.is_none_or(|m| envelope.material == Some(m));
-            Ok(its_key && its_material && env.data_keys.is_stale(&envelope)?)
-        });
-        match wanted {
-            Ok(false) => return,
-            Ok(true) => sweep.report.stale += 1,
-            Err(error) => {
-                tracing::warn!(node = node.id.0, %error, "looking at an envelope");
-                sweep.report.failed += 1;
-                return;
+    /// Looks at one file, and rewraps it if the sweep is to. Looks again where somebody else has changed the
+    /// header meanwhile, as the worker does, or this sweep by another name.
+    pub(super) fn sweep_file(&self, sweep: &Sweep<'_>, node: &Arc<Node>) {
+        for again in 0..=OVERTAKEN_MAX {
+            let stale = self.with_file(node, |env| {
+                node.file.find_stale(env, |envelope| sweep.options.is_wanted(envelope))
+            });
+            let stale = match stale {
+                Ok(Some(stale)) => stale,
+                Ok(None) if again == 0 => return,
+                Ok(None) => return sweep.change(|now| now.rewrapped += 1),
+                Err(error) => {
+                    tracing::warn!(node = node.id.0, %error, "looking at an envelope");
+                    return sweep.change(|now| now.failed += 1);
+                }
+            };
+            if again == 0 {
+                sweep.change(|now| now.stale += 1);
+                if sweep.options.dry_run || !sweep.wait_for_turn() {
+                    break;
+                }
+            }
+            let touch = sweep.options.touch;
+            match self.rewrap_file(node, touch, |env| node.file.rewrap_stale(env, stale)) {
+                Ok(Rewrapped::Overtaken) => {}
+                Ok(Rewrapped::Done | Rewrapped::Current) => {
+                    return sweep.change(|now| now.rewrapped += 1);
+                }
+                Err(error) => {
+                    tracing::warn!(node = node.id.0, %error, "rewrapping");
+                    return sweep.change(|now| now.failed += 1);
+                }
             }
         }
-        if sweep.options.dry_run || sweep.over || sweep.is_out_of_time() {
-            sweep.over = true;
-            sweep.report.left += 1;
-            return;
-        }
-        sweep.keep_rate();
-        match self.rewrap_node(node, sweep.options.touch) {
-            Ok(Rewrapped::Done | Rewrapped::Current) => sweep.report.rewrapped += 1,
-            Ok(Rewrapped::Overtaken) => sweep.report.left += 1,
-            Err(error) => {
-                tracing::warn!(node = node.id.0, %error, "rewrapping");
-                sweep.report.failed += 1;
-            }
-        }
+        sweep.change(|now| now.left += 1);
     }
 
     /// Moves the volume key to the current material of its key.
@@ -342,32 +376,6 @@ impl Volume {
 
 /// Key ARN and material id.
 type WrappedBy = (String, Option<[u8; 32]>);
-
-struct Sweep<'a> {
-    options: &'a RewrapOptions,
-    report: RewrapReport,
-    started: Instant,
-    over: bool,
-}
-
-impl Sweep<'_> {
-    fn is_out_of_time(&self) -> bool {
-        let limit = self.options.max_secs.and_then(|secs| Duration::try_from_secs_f64(secs).ok());
-        limit.is_some_and(|limit| self.started.elapsed() >= limit)
-    }
-
-    /// Waits so long that the rate is kept.
-    fn keep_rate(&self) {
-        let Some(rate) = self.options.rate_per_sec.filter(|rate| *rate > 0.0) else {
-            return;
-        };
-        let done = u32::try_from(self.report.rewrapped).unwrap_or(u32::MAX);
-        let Ok(due) = Duration::try_from_secs_f64(f64::from(done) / rate) else {
-            return;
-        };
-        std::thread::sleep(due.saturating_sub(self.started.elapsed()));
-    }
-}
 
 fn skipped(path: &Path, error: &FsError) {
     // The plaintext path is a secret; its depth tells enough to find the lower one.

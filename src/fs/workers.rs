@@ -61,7 +61,7 @@ fn rewrap(volume: &Volume, stop: &AtomicBool) {
         let Some(node) = volume.rewraps.pop(PATIENCE) else {
             continue;
         };
-        match volume.rewrap_node(&node, false) {
+        match volume.rewrap_node(&node) {
             Ok(Rewrapped::Done) => volume.rewraps.finished(true),
             Ok(Rewrapped::Current | Rewrapped::Overtaken) => {}
             Err(error) => {

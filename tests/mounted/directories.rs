@@ -247,17 +247,18 @@ fn listing_brings_attributes_that_the_kernel_forgot() {
     MountedVolume::both(|volume| {
         let dir = volume.path("d");
         fs::create_dir(&dir).unwrap();
-        let files: Vec<_> = (0..FILES).map(|no| dir.join(no.to_string())).collect();
+        (0..FILES).for_each(|no| write(&dir.join(no.to_string()), "content"));
+        let list = || fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let files: Vec<_> = list();
+        assert_eq!(files.len(), FILES);
+        let list = || assert!(list() == files);
         let rewrite = || files.iter().for_each(|file| write(file, "content"));
-        let list = || assert_eq!(fs::read_dir(&dir).unwrap().count(), FILES);
         // Gives how many requests that took.
         let look = |volume: &MountedVolume| {
             let before = volume.count("getattr");
             files.iter().for_each(|file| assert_eq!(file.metadata().unwrap().len(), 7));
             volume.count("getattr") - before
         };
-        rewrite();
-        list();
         rewrite();
         assert!(look(volume) >= 64);
         rewrite();
@@ -276,5 +277,13 @@ fn listing_brings_attributes_that_the_kernel_forgot() {
             listings = volume.count("readdirplus");
             list();
         }
+        // Who asks in an order of its own does not list before it asks again.
+        rewrite();
+        let before = volume.count("getattr");
+        files.iter().rev().for_each(|file| assert_eq!(file.metadata().unwrap().len(), 7));
+        assert!(volume.count("getattr") - before >= 64);
+        std::thread::sleep(Duration::from_millis(50));
+        list();
+        assert_eq!(volume.count("readdirplus"), listings);
     });
 }

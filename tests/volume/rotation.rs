@@ -223,14 +223,16 @@ fn sweep_is_dry_slow_and_resumable() {
         0..3 => ControlFlow::Continue(()),
         _ => ControlFlow::Break(()),
     };
-    let broken = volume.rewrap_tree(&[], &RewrapOptions::default(), &mut stop).unwrap();
-    assert_eq!(broken.rewrapped, 3);
-
-    let started = Instant::now();
     let slow = RewrapOptions { rate_per_sec: Some(20.0), ..RewrapOptions::default() };
+    let broken = volume.rewrap_tree(&[], &slow, &mut stop).unwrap();
+    // Several files are under way at once.
+    assert!((3..10).contains(&broken.rewrapped), "{broken:?}");
+
+    let (started, left) = (Instant::now(), 10 - broken.rewrapped);
     let rest = rewrap(&volume, &slow);
-    assert_eq!((rest.seen, rest.stale, rest.rewrapped), (10, 7, 7));
-    assert!(started.elapsed() >= Duration::from_millis(250), "the rate was not kept");
+    assert_eq!((rest.seen, rest.stale, rest.rewrapped), (10, left, left));
+    let least = Duration::from_millis(50) * u32::try_from(left - 1).unwrap();
+    assert!(started.elapsed() >= least, "the rate was not kept");
 
     bench.rotate();
     let none = RewrapOptions { max_secs: Some(0.0), ..RewrapOptions::default() };
