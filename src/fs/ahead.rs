@@ -4,7 +4,7 @@
 //! its data key unwrapped. That is done for the next file behind the reply to the one before, while the
 //! program is busy with that one.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::fs::nodes::{Node, NodeTable};
@@ -15,6 +15,10 @@ const RUN_MIN: u32 = 2;
 
 /// The lower filesystem is told of a file when so many are to be read before it, so that a disk can read on.
 const ADVISED: u32 = 8;
+
+/// Threads that may make files ready at once. The key service may be far away, or gone, and a mount has four
+/// threads or more.
+const THREADS_MAX: usize = 2;
 
 /// No node's number.
 const NOBODY: NodeId = NodeId(0);
@@ -82,6 +86,32 @@ impl DirOrder {
     }
 }
 
+/// Of a volume.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    /// The last files were read in the order of their directory.
+    in_order: AtomicBool,
+    /// Threads that make files ready.
+    threads: AtomicUsize,
+}
+
+/// One of these threads.
+struct Turn<'a>(&'a Ahead);
+
+impl Ahead {
+    fn begin(&self) -> Option<Turn<'_>> {
+        let before = self.threads.fetch_add(1, Ordering::Relaxed);
+        let turn = Turn(self);
+        (before < THREADS_MAX).then_some(turn)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.threads.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A part of a listing.
 pub(super) struct Listed<'a> {
     dir: &'a DirOrder,
@@ -118,7 +148,7 @@ impl Volume {
 
     fn follow(&self, parent: &Node, file: &Node) -> u32 {
         let next = file.order.next.get();
-        parent.order.dir.get().map_or(0, |dir| dir.follow(file.id, next, &self.in_order))
+        parent.order.dir.get().map_or(0, |dir| dir.follow(file.id, next, &self.ahead.in_order))
     }
 
     /// A file was read from its first byte on. If those before it were read as their directory lists them,
@@ -129,6 +159,7 @@ impl Volume {
         if run < RUN_MIN {
             return;
         }
+        let Some(_turn) = self.ahead.begin() else { return };
         let mut node = node;
         for ahead in 0..=ADVISED {
             let Ok(next) = self.nodes.find(node.order.next.get()) else { return };
@@ -177,5 +208,14 @@ mod tests {
         }
         assert_eq!(runs(&DirOrder::default(), &in_order, &[2, 3]), [0, 1]);
         assert_eq!(runs(&DirOrder::default(), &in_order, &[1, 2]), [0, 1]);
+    }
+
+    #[test]
+    fn a_few_threads_make_files_ready_at_once() {
+        let ahead = Ahead::default();
+        let turns = [(); 2].map(|()| ahead.begin().unwrap());
+        assert!(ahead.begin().is_none() && ahead.begin().is_none());
+        drop(turns);
+        assert!(ahead.begin().is_some());
     }
 }

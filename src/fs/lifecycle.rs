@@ -16,6 +16,7 @@ use crate::format::state::VolumeState;
 use crate::format::volume::{
     self, KeyPolicyEntry, KmsPlace, NameBinding, VolumeConfig, WrappedVolumeKey,
 };
+use crate::fs::ahead::Ahead;
 use crate::fs::content::Trust;
 use crate::fs::data_keys::{DEFAULT_POLICY, DataKeys, volume_context};
 use crate::fs::descriptors::OpenNodes;
@@ -245,7 +246,7 @@ impl Volume {
             data_keys,
             open_nodes: OpenNodes::new(raise_descriptor_limit()),
             leaving: Leaving::default(),
-            in_order: AtomicBool::new(false),
+            ahead: Ahead::default(),
             rewraps: RewrapQueue::default(),
             clock,
             trust,

@@ -10,6 +10,7 @@ use crate::crypto::kdf::VolumeKeys;
 use crate::format::marker::DirMarker;
 use crate::format::name::{LowerEntry, MARKER_NAME, classify};
 use crate::format::volume::{NameBinding, VolumeConfig};
+use crate::fs::ahead::Ahead;
 use crate::fs::content::Trust;
 use crate::fs::data_keys::{DEFAULT_POLICY, DataKeys};
 use crate::fs::descriptors::OpenNodes;
@@ -45,8 +46,8 @@ pub struct Volume {
     pub(super) open_nodes: OpenNodes,
     /// Removed files that the kernel is about to forget.
     pub(super) leaving: Leaving,
-    /// The files of a directory were read as it lists them (`ahead`).
-    pub(super) in_order: AtomicBool,
+    /// Reading ahead from file to file.
+    pub(super) ahead: Ahead,
     pub(super) rewraps: RewrapQueue,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) trust: Trust,

@@ -370,14 +370,16 @@ impl Filesystem for Adapter {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         let _lingering = self.linger.behind_bytes(len);
         let _asking = asking(req);
-        PLAIN.with_borrow_mut(|plain| {
-            match self.guard.run(Op::Read, |v| v.read(node(ino), at, len, plain)) {
+        let is_read = PLAIN.with_borrow_mut(|plain| {
+            let done = self.guard.run(Op::Read, |v| v.read(node(ino), at, len, plain));
+            match done {
                 Ok(got) => reply.data(plain.get(..got).unwrap_or_default()),
                 Err(errno) => reply.error(errno),
             }
+            done.is_ok()
         });
         // Once for a file, not for each of its parts.
-        if at == 0 {
+        if is_read && at == 0 {
             self.list_again(ino);
             let _expecting = expecting(req);
             self.guard.aside(|v| v.read_ahead(node(ino)));
